@@ -1,0 +1,56 @@
+# Slipway: `make` alone says what there is.
+PYTHON ?= python3
+ENVIRONMENT ?= local
+UP ?=
+BENCH ?=
+SLIPWAY = .venv/bin/slipway
+PYTEST = .venv/bin/pytest
+COMPILE = .venv/bin/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 pyproject.toml
+# The parts of a deploy are measured while they run, so those tests run after the parallel ones, alone.
+PARALLEL ?= auto
+
+.DEFAULT_GOAL := help
+.PHONY: help venv venv-test up down status clean bench test check lock
+
+help: ## say what there is
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | awk -F'|' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+venv:
+	@$(PYTHON) ops/bootstrap.py up
+
+venv-test:
+	@$(PYTHON) ops/bootstrap.py test
+
+up: venv ## deploy the source on this machine: everything, from the database to the report (UP=--no-load leaves the load out)
+	@$(SLIPWAY) up $(ENVIRONMENT) $(UP)
+
+down: venv ## stop everything; nothing is lost
+	@$(SLIPWAY) down $(ENVIRONMENT)
+
+status: venv ## say what runs, where, since when, which release and schema
+	@$(SLIPWAY) status $(ENVIRONMENT)
+
+clean: venv ## remove the local environment for good, after asking
+	@$(SLIPWAY) clean $(ENVIRONMENT)
+
+bench: venv ## measure the API against the ceiling
+	@$(SLIPWAY) bench $(ENVIRONMENT) $(BENCH)
+
+test: venv-test ## run all tests, and print their coverage
+	@rm -f .coverage .coverage.*
+	@$(PYTEST) --numprocesses=$(PARALLEL) --ignore=tests/deploy --cov --cov-report=
+	@$(PYTEST) tests/deploy --cov --cov-append --cov-report=term --cov-fail-under=90
+
+check: venv-test ## lint, types, house rules, migrations against models, lock files
+	@.venv/bin/ruff check
+	@.venv/bin/ruff format --check
+	@.venv/bin/mypy
+	@.venv/bin/lint-imports
+	@.venv/bin/python -m tests.check_migrations
+	@.venv/bin/python -m tests.check_locks
+
+lock: venv-test ## bring the lock files up to pyproject.toml
+	@$(COMPILE) --all-extras --group test --output-file requirements/test.txt
+	@$(COMPILE) --extra ops --extra loadtests --constraint requirements/test.txt --output-file requirements/up.txt
+	@$(COMPILE) --constraint requirements/test.txt --output-file requirements/service.txt
+	@echo uv | .venv/bin/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 --constraint requirements/test.txt - --output-file requirements/uv.txt

@@ -1,0 +1,1 @@
+"""What an environment is made of, one folder a target. Never imports the service, the load tests or the CLI."""

@@ -1,0 +1,289 @@
+"""The API's processes: a gunicorn master with its workers, run from a release's snapshot.
+
+A new release takes over without a gap: gunicorn's SIGUSR2 starts a second master that inherits the listening
+socket (gunicorn manual, "Upgrading to a new binary on the fly"), and the first one leaves when the second serves.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+
+from infra.contract import (
+    API_MODULE,
+    APP_ROLE,
+    DRAIN_SECONDS,
+    READY_PATH,
+    SECRETS_DIR_SETTING,
+    START_SECONDS,
+    VERSION_PATH,
+    api_settings,
+)
+from infra.embedded import secrets
+from infra.embedded.cache import Cache
+from infra.embedded.database import Database
+from infra.embedded.layout import Layout, write_atomically
+from infra.embedded.migration import clean
+from infra.embedded.network import HOST
+from infra.embedded.processes import ProcessError, Signature, find, last_words, launch, stop, wait_until
+
+STOP_SECONDS = DRAIN_SECONDS + 5
+RESEND_SECONDS = 3
+"""gunicorn ignores SIGUSR2 for up to a second after its own predecessor left."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How one release shall be served.
+
+    Args:
+        snapshot: the release's folder.
+        address: `127.0.0.1:PORT` or `unix:PATH`.
+        workers: processes that answer requests.
+        core: the one core that all of them share, for a measurement; None for no limit.
+    """
+
+    snapshot: Path
+    address: str
+    workers: int
+    core: int | None = None
+
+
+@dataclass(frozen=True)
+class Api:
+    """One set of API processes.
+
+    Args:
+        layout: the environment's folders.
+        name: `api`, or another name for a set beside it, such as `candidate`.
+    """
+
+    layout: Layout
+    name: str = "api"
+
+    @property
+    def configuration(self) -> Path:
+        """The configuration of gunicorn; its path is what we know our processes by."""
+        return self.layout.home / f"{self.name}.conf.py"
+
+    @property
+    def log(self) -> Path:
+        """What the API writes."""
+        return self.layout.logs / f"{self.name}.log"
+
+    @property
+    def socket_address(self) -> str:
+        """A private address, for a set that nobody but us shall reach."""
+        return f"unix:{self.layout.run / f'{self.name}.sock'}"
+
+    @property
+    def _serving(self) -> Path:
+        return self.layout.home / f"{self.name}.json"
+
+    def command(self) -> tuple[str, ...]:
+        """The command line of gunicorn. It is run as a script, because SIGUSR2 runs it again the same way."""
+        gunicorn = Path(sys.executable).with_name("gunicorn")
+        return (sys.executable, str(gunicorn), "-c", str(self.configuration), API_MODULE)
+
+    def processes(self) -> list[psutil.Process]:
+        """Masters and workers, oldest first."""
+        return find(Signature("gunicorn", ("-c", str(self.configuration), API_MODULE)))
+
+    def masters(self) -> list[psutil.Process]:
+        """Masters that have workers, oldest first: two while one takes over from the other, else one or none."""
+        ours = {process.pid: process for process in self.processes()}
+        parents = set()
+        for process in ours.values():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                parents.add(process.ppid())
+        return [process for pid, process in ours.items() if pid in parents]
+
+    def serving(self) -> Plan | None:
+        """What the running processes were last told to serve; None where none run."""
+        if not self.masters():
+            return None
+        told = self.remembered()
+        return Plan(Path(told["snapshot"]), told["address"], told["workers"]) if told else None
+
+    def remembered(self) -> dict[str, Any]:
+        """What was last served, whether it runs or not; empty where nothing is known."""
+        try:
+            told: dict[str, Any] = json.loads(self._serving.read_text())
+        except (OSError, ValueError):
+            return {}
+        return told
+
+    def serves(self, plan: Plan) -> bool:
+        """Whether exactly this is being served, and answers."""
+        told = self.remembered()
+        return bool(
+            self.masters() and told.get("configuration") == _digest(self.text(plan)) and self.ready(plan.address)
+        )
+
+    def text(self, plan: Plan) -> str:
+        """The configuration of gunicorn for this plan: the release's own server settings and what this host adds."""
+        settings = api_settings(
+            environment=self.layout.environment,
+            database_url=Database(self.layout).url(APP_ROLE),
+            cache_url=Cache(self.layout).url,
+            release_file=str(plan.snapshot / "release.json"),
+        ) | {SECRETS_DIR_SETTING: str(secrets.folder_of(self.layout, "api"))}
+        lines = (
+            '"""Written by slipway up; what it says here is lost at the next one."""',
+            "import sys",
+            f"sys.path.insert(0, {str(plan.snapshot)!r})",
+            "from service.server import *",
+            f"bind = [{plan.address!r}]",
+            f"workers = {plan.workers}",
+            f"chdir = {str(plan.snapshot)!r}",
+            f"raw_env = {[f'{name}={value}' for name, value in settings.items()]!r}",
+        )
+        return "\n".join(lines) + "\n"
+
+    def start(self, plan: Plan) -> None:
+        """Serve this plan from nothing and wait until it is ready.
+
+        Raises:
+            ProcessError: it did not get ready; nothing of it runs any more.
+        """
+        write_atomically(self.configuration, self.text(plan))
+        if plan.address.startswith("unix:"):
+            Path(plan.address.removeprefix("unix:")).unlink(missing_ok=True)
+        pin = partial(os.sched_setaffinity, 0, [plan.core]) if plan.core is not None else None
+        master = launch(self.command(), log=self.log, environment=clean({}), folder=self.layout.home, preexec=pin)
+        try:
+            wait_until(
+                lambda: self.ready(plan.address),
+                process=master,
+                log=self.log,
+                what="the API",
+                timeout_seconds=START_SECONDS,
+            )
+        except BaseException:
+            self.stop()
+            raise
+        self._remember(plan)
+
+    def take_over(self, plan: Plan) -> None:
+        """Serve this plan in place of what is served now, at the same address, without a gap.
+
+        Raises:
+            ProcessError: the new processes did not serve; the old ones still do.
+        """
+        old = self.masters()[-1]
+        before = self.configuration.read_text()
+        write_atomically(self.configuration, self.text(plan))
+        try:
+            self._wait_for_successor(old, plan)
+        except BaseException:
+            write_atomically(self.configuration, before)
+            stop(_successors(old), timeout_seconds=STOP_SECONDS)
+            raise
+        self._remember(plan)
+        stop([old], timeout_seconds=STOP_SECONDS)
+
+    def settle(self) -> None:
+        """After a kill -9 of us or of a master: finish an open take-over, end workers that lost their master."""
+        masters = self.masters()
+        if len(masters) > 1:
+            stop(masters[:-1], timeout_seconds=STOP_SECONDS)
+        if not masters:
+            self.stop()
+
+    def stop(self) -> None:
+        """End all processes of this set; what is in flight is answered first."""
+        masters = self.masters()
+        if masters:
+            stop(masters, timeout_seconds=STOP_SECONDS)
+        # Whatever is left has no master: a worker that would have ended by itself, or a master not yet with workers.
+        stop(self.processes(), timeout_seconds=STOP_SECONDS)
+
+    def ready(self, address: str) -> bool:
+        """Whether the service at this address says it is ready."""
+        try:
+            with client(address, timeout_seconds=3) as http:
+                return http.get(READY_PATH).status_code == httpx.codes.OK
+        except httpx.HTTPError:
+            return False
+
+    def _wait_for_successor(self, old: psutil.Process, plan: Plan) -> None:
+        asked_at = time.time()
+        asked, seen = 0.0, False
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            successors = _successors(old)
+            if seen and not successors:
+                raise ProcessError(f"the new processes ended: {last_words(self.log)} (all of it: {self.log})")
+            if not successors and time.monotonic() - asked > RESEND_SECONDS:
+                old.send_signal(signal.SIGUSR2)
+                asked = time.monotonic()
+            seen = seen or bool(successors)
+            if _started_at(plan.address) > asked_at:
+                return
+            time.sleep(0.02)
+        raise ProcessError(
+            f"the new processes did not serve within {START_SECONDS} s: {last_words(self.log)} (log: {self.log})"
+        )
+
+    def _remember(self, plan: Plan) -> None:
+        told = {
+            "snapshot": str(plan.snapshot),
+            "address": plan.address,
+            "workers": plan.workers,
+            "configuration": _digest(self.text(plan)),
+        }
+        write_atomically(self._serving, json.dumps(told, indent=2) + "\n")
+
+
+def client(address: str, *, timeout_seconds: float = 10) -> httpx.Client:
+    """An HTTP client for `127.0.0.1:PORT` or `unix:PATH`, deaf to the caller's proxy settings."""
+    if address.startswith("unix:"):
+        transport = httpx.HTTPTransport(uds=address.removeprefix("unix:"))
+        return httpx.Client(transport=transport, base_url="http://slipway", timeout=timeout_seconds)
+    return httpx.Client(base_url=f"http://{address}", timeout=timeout_seconds, trust_env=False)
+
+
+def local_address(port: int) -> str:
+    """The public address of the embedded target."""
+    return f"{HOST}:{port}"
+
+
+def port_of(address: str) -> int:
+    """The port of `127.0.0.1:PORT`."""
+    return int(address.rpartition(":")[2])
+
+
+def _started_at(address: str) -> float:
+    """When the worker that answers now was started, in seconds since the epoch; 0 where none answers."""
+    try:
+        with client(address, timeout_seconds=3) as http:
+            answer = http.get(VERSION_PATH).json()
+        return datetime.fromisoformat(answer["started_at"]).astimezone(UTC).timestamp()
+    except (httpx.HTTPError, ValueError, KeyError):
+        return 0.0
+
+
+def _successors(master: psutil.Process) -> list[psutil.Process]:
+    """The master that this one started to take its place: gunicorn gives it its own pid as GUNICORN_PID."""
+    found = []
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for child in master.children():
+            with contextlib.suppress(psutil.Error):
+                if child.environ().get("GUNICORN_PID") == str(master.pid):
+                    found.append(child)
+    return found
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,44 @@
+"""The loopback port that the API answers on."""
+
+import socket
+
+from infra.contract import DEFAULT_PORT
+
+HOST = "127.0.0.1"
+TRIES = 50
+
+
+class PortTakenError(Exception):
+    """The port that was asked for, or every one that was tried, belongs to another program."""
+
+
+def free_port(asked: int | None, remembered: int | None = None) -> int:
+    """The port to listen on: the one asked for, or the first free one from the usual one on.
+
+    Raises:
+        PortTakenError: the port asked for is taken, or no port in the range is free.
+    """
+    if asked is not None:
+        if not is_free(asked):
+            raise PortTakenError(
+                f"port {asked} is taken by another program: "
+                "choose another --port, or leave it out for the next free one"
+            )
+        return asked
+    first = remembered or DEFAULT_PORT
+    port: int
+    for port in (first, *range(DEFAULT_PORT, DEFAULT_PORT + TRIES)):
+        if is_free(port):
+            return port
+    raise PortTakenError(f"ports {DEFAULT_PORT} to {DEFAULT_PORT + TRIES - 1} are all taken: choose one with --port")
+
+
+def is_free(port: int) -> bool:
+    """Whether this port can be listened on now."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+        return True

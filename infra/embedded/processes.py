@@ -1,0 +1,201 @@
+"""Start, find and stop this environment's processes.
+
+A process is known by its command line, which names a file of this environment, and never by a number in a
+file: a stale pid file can't mislead us, and a pid reused by another program is never signalled.
+"""
+
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+PR_SET_PDEATHSIG = 1  # prctl(2)
+LOG_TAIL_BYTES = 16_384
+LINE_LETTERS = 500
+TROUBLE = (("No space left on device",), ("FATAL", "PANIC"), ("ERROR", "error"))
+"""Words that tell of trouble, the gravest first; a full disk makes many other lines."""
+_libc = ctypes.CDLL(None, use_errno=True)
+_launched: list[subprocess.Popen[bytes]] = []  # Popen warns of a child that outlives its handle; these shall
+
+
+class ProcessError(Exception):
+    """A process of ours did not do what it should; the message holds its own last words."""
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What tells one of our processes from every other.
+
+    Args:
+        program: the name of its program, as in the last part of one of its first two words.
+        arguments: words that stand side by side in its command line; one is a path of this environment.
+    """
+
+    program: str
+    arguments: tuple[str, ...]
+
+    def matches(self, command_line: Sequence[str]) -> bool:
+        """Whether this command line is ours."""
+        if self.program not in (Path(word).name for word in command_line[:2]):
+            return False
+        width = len(self.arguments)
+        return any(tuple(command_line[i : i + width]) == self.arguments for i in range(len(command_line)))
+
+
+def find(signature: Signature) -> list[psutil.Process]:
+    """All living processes of this user with this signature, oldest first."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error), process.oneshot():
+            mine = process.uids().effective == os.geteuid() or os.geteuid() == 0
+            if mine and process.status() != psutil.STATUS_ZOMBIE and signature.matches(process.cmdline()):
+                found.append(process)
+    return sorted(found, key=lambda process: (process.create_time(), process.pid))
+
+
+def launch(
+    command: Sequence[str],
+    *,
+    log: Path,
+    environment: Mapping[str, str] | None = None,
+    folder: Path | None = None,
+    preexec: Callable[[], None] | None = None,
+) -> subprocess.Popen[bytes]:
+    """Start a process that outlives us: its own session, its output appended to `log`."""
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            list(command),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env=dict(environment) if environment is not None else None,
+            cwd=folder,
+            start_new_session=True,
+            preexec_fn=preexec,  # noqa: PLW1509 - we start no threads
+        )
+    _launched.append(process)
+    return process
+
+
+def run_job(
+    command: Sequence[str],
+    *,
+    environment: Mapping[str, str] | None = None,
+    folder: Path | None = None,
+    timeout_seconds: float,
+    preexec: Callable[[], None] | None = None,
+    given: str = "",
+) -> str:
+    """Run a process to its end and return what it printed; it dies with us.
+
+    Raises:
+        ProcessError: it failed or took too long; the message is what it said of it.
+    """
+    with subprocess.Popen(
+        list(command),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=dict(environment) if environment is not None else None,
+        cwd=folder,
+        text=True,
+        preexec_fn=_with_parent(preexec),  # noqa: PLW1509 - we start no threads
+    ) as process:
+        try:
+            output, errors = process.communicate(given, timeout=timeout_seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise ProcessError(f"{Path(command[0]).name} did not end within {timeout_seconds:g} s") from None
+        except BaseException:
+            end_child(process)
+            raise
+    if process.returncode != 0:
+        raise ProcessError(_telling(errors.splitlines() or output.splitlines()) or f"exit code {process.returncode}")
+    return output
+
+
+def follow_parent() -> None:
+    """For a child, before exec: end when the parent does, so that `kill -9` of us leaves no job behind (prctl(2))."""
+    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def end_child(process: "subprocess.Popen[str] | subprocess.Popen[bytes]", *, patience_seconds: float = 10) -> None:
+    """Ask a child to end, then make it."""
+    process.terminate()
+    try:
+        process.wait(patience_seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def stop(
+    processes: Sequence[psutil.Process],
+    *,
+    timeout_seconds: float,
+    ask: signal.Signals = signal.SIGTERM,
+    insist: signal.Signals = signal.SIGKILL,
+) -> None:
+    """Ask processes to end; after `timeout_seconds` insist. psutil refuses to signal a reused pid."""
+    for each in (ask, insist):
+        for process in processes:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(each)
+        _, waited_for = psutil.wait_procs(processes, timeout=timeout_seconds)
+        processes = [process for process in waited_for if process.is_running()]
+        if not processes:
+            return
+    raise ProcessError(f"process {processes[0].pid} does not end; look at it with: ps -fp {processes[0].pid}")
+
+
+def wait_until(
+    ready: Callable[[], bool], *, process: subprocess.Popen[bytes], log: Path, what: str, timeout_seconds: float
+) -> None:
+    """Wait for a process to become ready.
+
+    Raises:
+        ProcessError: it ended, or took too long; the message holds the last words of its log.
+    """
+    deadline = time.monotonic() + timeout_seconds
+    while not ready():
+        if process.poll() is not None:
+            raise ProcessError(f"{what} did not start: {last_words(log)} (all of it: {log})")
+        if time.monotonic() > deadline:
+            raise ProcessError(f"{what} was not ready within {timeout_seconds:g} s: {last_words(log)} (log: {log})")
+        time.sleep(0.02)
+
+
+def last_words(log: Path) -> str:
+    """The last line of a log that tells of trouble, else its last line."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - LOG_TAIL_BYTES))
+            lines = file.read().decode(errors="replace").splitlines()
+    except OSError as error:
+        return f"no log ({error.strerror})"
+    return _telling(lines) or "its log is empty"
+
+
+def _telling(lines: Sequence[str]) -> str:
+    lines = [line.strip() for line in lines if line.strip()]
+    for words in TROUBLE:
+        found = [line for line in lines if any(word in line for word in words)]
+        if found:
+            return found[-1][:LINE_LETTERS]
+    return lines[-1][:LINE_LETTERS] if lines else ""
+
+
+def _with_parent(preexec: Callable[[], None] | None) -> Callable[[], None]:
+    def before_exec() -> None:
+        if preexec is not None:
+            preexec()
+        follow_parent()  # last, because entering a user namespace undoes it
+
+    return before_exec

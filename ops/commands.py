@@ -1,0 +1,44 @@
+"""The commands that verbs run, as argument lists: pure, so that a test can hold them letter by letter."""
+
+import sys
+from pathlib import Path
+
+PYTHON = sys.executable
+
+
+def load_dataset(*, database_url: str, password_file: Path, credentials: Path) -> list[str]:
+    """Load the dataset, once."""
+    return [
+        *(PYTHON, "-m", "loadtests.dataset"),
+        *("--database-url", database_url),
+        *("--password-file", str(password_file)),
+        *("--credentials", str(credentials)),
+    ]
+
+
+def run_load(*, host: str, profile: str, credentials: Path, conditions: Path, record: Path) -> list[str]:
+    """Run the journeys and leave samples and baseline in the record."""
+    return [
+        *(PYTHON, "-m", "loadtests.run"),
+        *("--host", host),
+        *("--profile", profile),
+        *("--credentials", str(credentials)),
+        *("--conditions", str(conditions)),
+        *("--record", str(record)),
+    ]
+
+
+def ceiling(*, port: int, database_url: str, password_file: Path, token_keys: Path) -> list[str]:
+    """Serve the ceiling: bare ASGI on the same rows."""
+    return [
+        *(PYTHON, "-m", "loadtests.ceiling"),
+        *("--port", str(port)),
+        *("--database-url", database_url),
+        *("--password-file", str(password_file)),
+        *("--token-keys", str(token_keys)),
+    ]
+
+
+def pinned(core: int, command: list[str]) -> list[str]:
+    """The same command, on one core only (taskset(1))."""
+    return ["taskset", "--cpu-list", str(core), *command]

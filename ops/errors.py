@@ -1,0 +1,29 @@
+"""What can go wrong in a verb, each with its exit code.
+
+SlipwayError                1
+├── CheckFailedError        1   a check failed, or a step of a deploy did
+├── UsageError              2   wrong usage or configuration
+└── UnreachableError        4   the environment could not be reached
+"""
+
+
+class SlipwayError(Exception):
+    """A failure to be told in one line: the cause and the remedy."""
+
+    exit_code = 1
+
+
+class CheckFailedError(SlipwayError):
+    """A check failed, or a step of a deploy did."""
+
+
+class UsageError(SlipwayError):
+    """The words of the call, or the configuration, are wrong."""
+
+    exit_code = 2
+
+
+class UnreachableError(SlipwayError):
+    """Nothing answers where the environment should be."""
+
+    exit_code = 4

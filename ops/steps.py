@@ -1,0 +1,60 @@
+"""The steps of a deploy, shown as they go: a spinner with its time in a terminal, a line each elsewhere."""
+
+import contextlib
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+
+class Step:
+    """One step while it runs; what it says ends up in its closing line."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.seconds = 0.0
+        self.said = ""
+
+    def say(self, text: str) -> None:
+        """What the step found or did, for its closing line."""
+        self.said = text
+
+
+class Steps:
+    """The steps of one deploy, in the order they ran, with their times in seconds."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.done: list[Step] = []
+
+    @contextlib.contextmanager
+    def step(self, name: str, *, spin: bool = True) -> Iterator[Step]:
+        """Run one step. A step that shows its own progress asks for no spinner."""
+        step, start = Step(name), time.monotonic()
+        mark = "[red]✗[/]"
+        try:
+            with self._spinner(name) if spin else contextlib.nullcontext():
+                yield step
+            mark = "[green]✓[/]"
+        finally:
+            step.seconds = time.monotonic() - start
+            self.done.append(step)
+            self.console.print(f"{mark} {name:<10}{step.seconds:7.1f} s  {step.said}", highlight=False, soft_wrap=True)
+
+    def line(self, text: str) -> None:
+        """A line of detail below the current step."""
+        self.console.print(f"  {text}", highlight=False, soft_wrap=True)
+
+    def as_list(self) -> list[dict[str, Any]]:
+        """The finished steps, for the record."""
+        return [{"name": step.name, "seconds": round(step.seconds, 3), "said": step.said} for step in self.done]
+
+    def _spinner(self, name: str) -> contextlib.AbstractContextManager[Any]:
+        if not self.console.is_terminal:
+            return contextlib.nullcontext()
+        columns = (SpinnerColumn(), TextColumn(f"{name:<10}"), TimeElapsedColumn())
+        progress = Progress(*columns, console=self.console, transient=True)
+        progress.add_task(name, total=None)
+        return progress

@@ -1,0 +1,263 @@
+"""`slipway up`: one deploy, from the source to the report.
+
+release → provision → migrate → serve → smoke → dataset → load → report. It can be interrupted anywhere and run
+again: each step looks at what is there and does what is missing. What served before serves on until the new
+release has been proved beside it.
+"""
+
+import contextlib
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from infra.contract import DISK_BYTES
+from infra.embedded import secrets
+from infra.embedded.api import Api, Plan, client, local_address, port_of
+from infra.embedded.cache import Cache
+from infra.embedded.database import Database
+from infra.embedded.layout import Layout
+from infra.embedded.migration import Migration
+from infra.embedded.network import free_port
+from ops import load, lock, release, smoke
+from ops.errors import CheckFailedError, SlipwayError
+from ops.record import Record
+from ops.steps import Step, Steps
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the operator may choose.
+
+    Args:
+        port: the API's port, or None for the one used before, else the first free one.
+        workers: processes that answer requests.
+        load: whether to run the load and record a baseline.
+        profile: the load's profile.
+    """
+
+    port: int | None = None
+    workers: int = 2
+    load: bool = True
+    profile: str = "quick"
+
+
+def up(layout: Layout, options: Options, steps: Steps) -> dict[str, Any]:
+    """Bring the environment to the source's release and measure it.
+
+    Returns:
+        The outcome, as it stands in the record, with the addresses to go to.
+
+    Raises:
+        LockedError: another verb is at work.
+        CheckFailedError: a step failed; what served before still serves, and the record says what failed.
+    """
+    layout.create()
+    with lock.held(layout, "up"):
+        return Deploy(layout, options, steps).run()
+
+
+class Deploy:
+    """One release entering one environment; its methods are the steps, in order."""
+
+    def __init__(self, layout: Layout, options: Options, steps: Steps) -> None:
+        self.layout = layout
+        self.options = options
+        self.steps = steps
+        self.started_at = datetime.now(UTC)
+        self.api = Api(layout)
+        self.database = Database(layout)
+        self.cache = Cache(layout)
+        self.undo = contextlib.ExitStack()
+        self.step_name = "release"
+
+    def run(self) -> dict[str, Any]:
+        """All steps, and the outcome into the record, whatever happens."""
+        with self._step("release") as step:
+            self.release = release.build(self.layout)
+            step.say(f"{self.release.name}, schema {self.release.manifest['schema']['head']}")
+        self.record = Record.begin(self.layout.records, self.release.name, self.started_at)
+        self.record.write("release.json", self.release.manifest)
+        try:
+            with self.undo:
+                self._bring_up()
+                # From here on the environment serves: what follows only measures it.
+                self.undo.pop_all()
+            if self.options.load:
+                self._measure()
+        except KeyboardInterrupt:
+            self._end("interrupted", f"interrupted during {self.step_name}")
+            raise
+        except Exception as error:
+            self._end("failed", str(error))
+            if isinstance(error, SlipwayError):
+                raise
+            raise CheckFailedError(f"{self.step_name} failed: {error}") from error
+        return self._end("passed", None)
+
+    def _bring_up(self) -> None:
+        with self._step("provision") as step:
+            self.provision(step)
+        with self._step("migrate") as step:
+            self.migrate(step)
+        with self._step("serve") as step:
+            self.serve(step)
+        with self._step("smoke", spin=False) as step:
+            with client(self.address) as http:
+                count = self.smoke(http, "smoke.json", show=True)
+            step.say(f"{count} checks passed")
+
+    def _measure(self) -> None:
+        with self._step("dataset", spin=False):
+            load.load_dataset(self.layout)
+        with self._step("load", spin=False):
+            load.run_load(self.layout, self.record, self._conditions(), f"http://{self.address}", self.options.profile)
+        with self._step("report") as step:
+            step.say(str(self.report()))
+
+    def provision(self, step: Step) -> None:
+        """Secrets, PostgreSQL and Valkey; what runs is left as it is."""
+        _check_disk(self.layout)
+        secrets.ensure(self.layout)
+        database_started = self.database.start()
+        if database_started:
+            self.undo.callback(self.database.stop)
+        cache_started = self.cache.start()
+        if cache_started:
+            self.undo.callback(self.cache.stop)
+        step.say(f"PostgreSQL {_word(started=database_started)}, Valkey {_word(started=cache_started)}")
+
+    def migrate(self, step: Step) -> None:
+        """The migration job, from the release's own snapshot."""
+        job = Migration(self.layout, self.release.snapshot)
+        job.bootstrap()
+        job.upgrade(self.record.folder / "migration.json")
+        report = self.record.read("migration.json")
+        applied = [revision["revision"] for revision in report["applied"]]
+        step.say(f"schema {report['to']}" + (f", applied {', '.join(applied)}" if applied else ", nothing to apply"))
+
+    def serve(self, step: Step) -> None:
+        """Put the release on the port: beside the old one first, then in its place."""
+        Api(self.layout, "candidate").stop()
+        self.api.settle()
+        current = self._current()
+        if current is None:
+            port = free_port(self.options.port, self._remembered_port())
+            self.address = local_address(port)
+            self.undo.callback(self.api.stop)
+            self.api.start(self._plan())
+            step.say(f"{self.options.workers} workers on {self.address}")
+            return
+        self.address = current.address
+        if self.api.serves(self._plan()):
+            step.say(f"unchanged on {self.address}")
+            return
+        self._prove_beside()
+        self.api.take_over(self._plan())
+        step.say(f"{self.options.workers} workers on {self.address}, taken over from {current.snapshot.name}")
+
+    def smoke(self, http: Any, file: str, *, show: bool) -> int:
+        """The smoke checks, a line each; their number.
+
+        Raises:
+            CheckFailedError: one failed.
+        """
+        results = []
+        for check in smoke.run(http, self.release.name):
+            results.append(check)
+            if show or not check.passed:
+                self.steps.line(smoke.line(check))
+        self.record.write(file, [check.as_dict() for check in results])
+        if not results[-1].passed:
+            raise CheckFailedError(f"smoke check failed: {results[-1].name}: {results[-1].reason}")
+        return len(results)
+
+    def report(self) -> Path:
+        """The page to look at."""
+        from loadtests.report import write_report  # noqa: PLC0415 - drawing is heavy, and only this step draws
+
+        return write_report(self.record.folder)
+
+    def _conditions(self) -> dict[str, Any]:
+        return {
+            "release": self.release.name,
+            "environment": self.layout.environment,
+            "target": "embedded",
+            "workers": self.options.workers,
+            "postgres": self.database.version(),
+        }
+
+    def _plan(self) -> Plan:
+        return Plan(self.release.snapshot, self.address, self.options.workers)
+
+    def _current(self) -> Plan | None:
+        """What is served now, unless it must move to another port first."""
+        current = self.api.serving()
+        if current is None:
+            self.api.stop()
+            return None
+        if self.options.port not in {None, port_of(current.address)}:
+            free_port(self.options.port)
+            self.steps.line(f"moving from {current.address} to port {self.options.port}: the API stops for a moment")
+            self.api.stop()
+            return None
+        return current
+
+    def _remembered_port(self) -> int | None:
+        address = self.api.remembered().get("address")
+        return port_of(address) if address else None
+
+    def _prove_beside(self) -> None:
+        """Smoke checks against the new release on a private socket, while the old one serves."""
+        candidate = Api(self.layout, "candidate")
+        try:
+            candidate.start(Plan(self.release.snapshot, candidate.socket_address, workers=1))
+            with client(candidate.socket_address) as http:
+                self.smoke(http, "smoke-candidate.json", show=False)
+        finally:
+            candidate.stop()
+
+    @contextlib.contextmanager
+    def _step(self, name: str, *, spin: bool = True) -> Iterator[Step]:
+        self.step_name = name
+        with self.steps.step(name, spin=spin) as step:
+            yield step
+
+    def _end(self, outcome: str, reason: str | None) -> dict[str, Any]:
+        content = {
+            "deploy": self.record.folder.name,
+            "environment": self.layout.environment,
+            "release": self.release.name,
+            "started_at": _rfc3339(self.started_at),
+            "finished_at": _rfc3339(datetime.now(UTC)),
+            "outcome": outcome,
+            "failed_step": None if outcome == "passed" else self.step_name,
+            "reason": reason,
+            "steps": self.steps.as_list(),
+        }
+        self.record.write("outcome.json", content)
+        report = self.record.folder / "report.html"
+        return content | {
+            "url": f"http://{self.address}" if outcome == "passed" else None,
+            "record": str(self.record.folder),
+            "report": str(report) if report.exists() else None,
+        }
+
+
+def _check_disk(layout: Layout) -> None:
+    free = shutil.disk_usage(layout.home).free
+    if free < DISK_BYTES and not Database(layout).data.exists():
+        raise CheckFailedError(
+            f"{free >> 20} MiB are free in {layout.home}, and a new environment needs {DISK_BYTES >> 20}: "
+            "free some space and run it again"
+        )
+
+
+def _word(*, started: bool) -> str:
+    return "started" if started else "was running"
+
+
+def _rfc3339(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

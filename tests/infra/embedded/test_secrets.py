@@ -1,0 +1,35 @@
+import base64
+import json
+
+from infra.contract import SECRET_FILES
+from infra.embedded import secrets
+from infra.embedded.layout import Layout
+
+
+def test_every_process_finds_its_secrets_and_no_other(layout: Layout) -> None:
+    for process, files in SECRET_FILES.items():
+        folder = secrets.folder_of(layout, process)
+        assert {path.name for path in folder.iterdir()} == set(files)
+        for file, secret in files.items():
+            assert (folder / file).read_text() == secrets.read(layout, secret)
+
+
+def test_values_are_private_long_and_different(layout: Layout) -> None:
+    paths = list((layout.home / "secrets" / "values").iterdir())
+    assert {path.stat().st_mode & 0o777 for path in paths} == {0o600}
+    values = [path.read_text() for path in paths]
+    assert len(set(values)) == len(values)
+    assert min(map(len, values)) >= 43
+
+
+def test_secrets_are_generated_once(layout: Layout) -> None:
+    before = {name: secrets.read(layout, name) for name in secrets.PASSWORDS}
+    secrets.ensure(layout)
+    assert {name: secrets.read(layout, name) for name in secrets.PASSWORDS} == before
+
+
+def test_the_key_ring_signs_with_a_key_it_holds(layout: Layout) -> None:
+    ring = json.loads(secrets.read(layout, "token_keys"))
+    (key,) = ring["keys"]
+    assert key["kid"] == ring["signing"]
+    assert len(base64.urlsafe_b64decode(key["key"] + "=")) == 32
