@@ -61,10 +61,9 @@ def api_settings(*, environment: str, database_url: str, cache_url: str, release
     }
 
 
-def job_settings(*, environment: str, database_url: str, release_file: str) -> dict[str, str]:
-    """The settings the migration job (and its bootstrap) needs besides its secret files."""
-    return {
-        "SLIPWAY_ENVIRONMENT": environment,
-        "SLIPWAY_DATABASE_URL": database_url,
-        "SLIPWAY_RELEASE_FILE": release_file,
-    }
+def job_settings(*, environment: str, database_url: str) -> dict[str, str]:
+    """The settings the migration job (and its bootstrap) needs besides its secret files.
+
+    It finds the release's manifest beside its own source, as in the image.
+    """
+    return {"SLIPWAY_ENVIRONMENT": environment, "SLIPWAY_DATABASE_URL": database_url}

@@ -44,8 +44,8 @@ Project = Annotated[Path, typer.Option(help="The folder that holds service/ and 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and progress on standard error.")]
 
 
-class TerminatedError(KeyboardInterrupt):
-    """SIGTERM, which unwinds like Ctrl-C."""
+class TerminatedError(BaseException):
+    """SIGTERM, which unwinds like Ctrl-C and, like KeyboardInterrupt, is no Exception that a verb may swallow."""
 
 
 @app.command()
@@ -147,13 +147,12 @@ def main() -> None:
 def run(words: list[str]) -> int:
     """One call, from its words to its exit code; failures are one line on standard error."""
     try:
-        app(words, standalone_mode=False)
-    except typer.Exit as error:
-        return error.exit_code
-    except (KeyboardInterrupt, typer.Abort) as error:
-        terminated = isinstance(error, TerminatedError)
-        how, code = ("terminated", TERMINATED) if terminated else ("interrupted", INTERRUPTED)
-        return _fail(f"{how}; run it again to go on", code)
+        # Typer turns Ctrl-C into a result of 130, and --help into one of 0.
+        code = app(words, standalone_mode=False) or 0
+    except TerminatedError:
+        return _fail("terminated; run it again to go on", TERMINATED)
+    except typer.Abort:
+        code = INTERRUPTED
     except tuple(EXIT_CODES) as error:
         code = next(code for kind, code in EXIT_CODES.items() if isinstance(error, kind))
         return _fail(str(error), error.exit_code if isinstance(error, SlipwayError) else code)
@@ -163,7 +162,7 @@ def run(words: list[str]) -> int:
         if (message := _usage_message(error)) is None:
             raise
         return _fail(message, UsageError.exit_code)
-    return 0
+    return _fail("interrupted; run it again to go on", INTERRUPTED) if code == INTERRUPTED else code
 
 
 def _usage_message(error: Exception) -> str | None:

@@ -26,9 +26,9 @@ def main() -> int:
             job = Migration(layout, ROOT)
             job.bootstrap()
             job.upgrade(layout.home / "migration.json")
-            settings = job_settings(
-                environment="local", database_url=database.url(MIGRATOR_ROLE), release_file=str(ROOT / "release.json")
-            ) | {SECRETS_DIR_SETTING: str(secrets.folder_of(layout, "migration"))}
+            settings = job_settings(environment="local", database_url=database.url(MIGRATOR_ROLE)) | {
+                SECRETS_DIR_SETTING: str(secrets.folder_of(layout, "migration"))
+            }
             run_job(command("check"), environment=clean(settings), folder=ROOT, timeout_seconds=60)
         except ProcessError as error:
             print(f"the migrations and the models differ: {error}; add a revision", file=sys.stderr)

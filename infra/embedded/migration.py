@@ -50,7 +50,6 @@ class Migration:
         settings = job_settings(
             environment=self.layout.environment,
             database_url=Database(self.layout).url(role, database),
-            release_file=str(self.snapshot / "release.json"),
         ) | {SECRETS_DIR_SETTING: str(secrets.folder_of(self.layout, process))}
         run_job(
             command(verb, *words), environment=clean(settings), folder=self.snapshot, timeout_seconds=timeout_seconds

@@ -1,11 +1,11 @@
 """Secrets of an embedded environment: generated once, mode 0600, one view a process.
 
-`secrets/values/` holds each secret once. `secrets/<process>/` holds, as links, the files which that process
-finds in its secrets folder, under the names of `infra/contract.py`, as a container would find them mounted.
+`secrets/values/` is where they are kept. `secrets/<process>/` holds what that process finds in its secrets folder,
+under the names of `infra/contract.py`, as a container would find it mounted: copies, because the service's settings
+refuse a link that leads out of the folder.
 """
 
 import base64
-import contextlib
 import json
 import secrets as random_source
 from pathlib import Path
@@ -24,7 +24,7 @@ def _token_keys() -> str:
 
 
 def ensure(layout: Layout) -> None:
-    """Generate what is missing, keep what is there."""
+    """Generate what is missing, keep what is there, and give each process its own copies."""
     values = layout.home / "secrets" / "values"
     for folder in (values.parent, values):
         folder.mkdir(mode=0o700, exist_ok=True)
@@ -35,8 +35,9 @@ def ensure(layout: Layout) -> None:
         folder = folder_of(layout, process)
         folder.mkdir(mode=0o700, exist_ok=True)
         for file, secret in files.items():
-            with contextlib.suppress(FileExistsError):
-                (folder / file).symlink_to(Path("..") / "values" / secret)
+            value = read(layout, secret)
+            if not (folder / file).exists() or (folder / file).read_text() != value:
+                write_atomically(folder / file, value, mode=0o600)
 
 
 def folder_of(layout: Layout, process: str) -> Path:

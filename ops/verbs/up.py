@@ -15,7 +15,7 @@ from typing import Any
 
 from infra.contract import DISK_BYTES
 from infra.embedded import secrets
-from infra.embedded.api import Api, Plan, client, local_address, port_of
+from infra.embedded.api import LIGHT_HASH, Api, Plan, client, local_address, port_of
 from infra.embedded.cache import Cache
 from infra.embedded.database import Database
 from infra.embedded.layout import Layout
@@ -87,14 +87,14 @@ class Deploy:
                 self.undo.pop_all()
             if self.options.load:
                 self._measure()
-        except KeyboardInterrupt:
-            self._end("interrupted", f"interrupted during {self.step_name}")
-            raise
         except Exception as error:
             self._end("failed", str(error))
             if isinstance(error, SlipwayError):
                 raise
             raise CheckFailedError(f"{self.step_name} failed: {error}") from error
+        except BaseException:
+            self._end("interrupted", f"interrupted during {self.step_name}")
+            raise
         return self._end("passed", None)
 
     def _bring_up(self) -> None:
@@ -186,6 +186,7 @@ class Deploy:
             "environment": self.layout.environment,
             "target": "embedded",
             "workers": self.options.workers,
+            "password_hash": LIGHT_HASH,
             "postgres": self.database.version(),
         }
 

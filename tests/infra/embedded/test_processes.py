@@ -2,6 +2,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -14,7 +15,7 @@ SLEEP = "import time; time.sleep(60)"
 STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('on', flush=True); time.sleep(60)"
 
 
-def wait_for(condition, seconds: float = 5) -> bool:
+def wait_for(condition: Callable[[], bool], seconds: float = 5) -> bool:
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
@@ -58,7 +59,7 @@ def test_stop_never_signals_a_reused_pid(monkeypatch: pytest.MonkeyPatch) -> Non
     ours = subprocess.Popen([sys.executable, "-c", SLEEP])
     known = psutil.Process(ours.pid)
     # The same pid, born at another time: what a reused pid looks like to psutil.
-    known._ident = (known.pid, known.create_time() - 100)
+    monkeypatch.setattr(known, "_ident", (known.pid, known.create_time() - 100))
     try:
         processes.stop([known], timeout_seconds=0.2)
         assert ours.poll() is None

@@ -15,8 +15,9 @@ def test_every_process_finds_its_secrets_and_no_other(layout: Layout) -> None:
 
 
 def test_values_are_private_long_and_different(layout: Layout) -> None:
+    every = [path for path in (layout.home / "secrets").rglob("*") if path.is_file()]
+    assert {path.stat().st_mode & 0o777 for path in every} == {0o600}
     paths = list((layout.home / "secrets" / "values").iterdir())
-    assert {path.stat().st_mode & 0o777 for path in paths} == {0o600}
     values = [path.read_text() for path in paths]
     assert len(set(values)) == len(values)
     assert min(map(len, values)) >= 43
@@ -26,6 +27,13 @@ def test_secrets_are_generated_once(layout: Layout) -> None:
     before = {name: secrets.read(layout, name) for name in secrets.PASSWORDS}
     secrets.ensure(layout)
     assert {name: secrets.read(layout, name) for name in secrets.PASSWORDS} == before
+
+
+def test_a_copy_that_differs_is_repaired(layout: Layout) -> None:
+    copy = secrets.folder_of(layout, "api") / "slipway_cache_password"
+    copy.write_text("something else")
+    secrets.ensure(layout)
+    assert copy.read_text() == secrets.read(layout, "cache_password")
 
 
 def test_the_key_ring_signs_with_a_key_it_holds(layout: Layout) -> None:

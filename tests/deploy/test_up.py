@@ -1,0 +1,278 @@
+"""`slipway up` and its sisters, from outside: what they leave behind when all goes well and when it does not."""
+
+import json
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from infra.embedded.api import Api
+from infra.embedded.cache import Cache
+from infra.embedded.database import Database
+from tests.deploy.conftest import Operator, Visitors, signal_at, wait_for
+
+FAILING_REVISION = '''"""A migration that fails half-way."""
+
+from alembic import op
+
+revision = "9001"
+down_revision = "{head}"
+accepts_from = "{head}"
+
+
+def upgrade() -> None:
+    """Half of it works."""
+    op.execute("CREATE TABLE half_made (id integer)")
+    op.execute("SELECT 1 / 0")
+'''
+
+
+def add_failing_revision(operator: Operator) -> Path:
+    versions = operator.project / "service" / "migrations" / "versions"
+    head = max(path.name[:4] for path in versions.glob("[0-9]*.py"))
+    path = versions / "9001_fails.py"
+    path.write_text(FAILING_REVISION.format(head=head))
+    return path
+
+
+def test_a_first_deploy_serves_and_leaves_a_record(operator: Operator) -> None:
+    output = operator.up()
+    state = operator.status()
+    assert state["serving"] is True
+    assert {part["state"] for part in state["parts"].values()} == {"ready"}
+    assert state["url"] in output
+    assert f"{state['url']}/docs" in output
+    outcome = operator.outcome()
+    assert outcome["outcome"] == "passed"
+    assert outcome["release"] == state["release"]
+    assert [step["name"] for step in outcome["steps"]] == ["release", "provision", "migrate", "serve", "smoke"]
+    record = Path(state["last_deploy"]["record"])
+    assert all(check["passed"] for check in json.loads((record / "smoke.json").read_text()))
+    assert json.loads((record / "migration.json").read_text())["to"] == state["schema"]
+    assert json.loads((record / "release.json").read_text())["release"] == state["release"]
+
+
+def test_a_second_deploy_of_the_same_source_changes_nothing(running: Operator) -> None:
+    before = running.status()
+    running.up()
+    after = running.status()
+    assert after["parts"] == before["parts"]
+    assert after["release"] == before["release"]
+
+
+def test_down_loses_nothing_and_up_brings_it_back(running: Operator) -> None:
+    url = running.status()["url"]
+    body = {"email": "keeper@example.com", "password": "a long enough password"}
+    assert httpx.post(f"{url}/api/v1/auth/register", json=body).status_code == 201
+    assert running.run("down")[0] == 0
+    assert running.processes() == []
+    running.up()
+    state = running.status()
+    assert state["url"] == url
+    form = {"username": body["email"], "password": body["password"]}
+    assert httpx.post(f"{url}/api/v1/auth/login", data=form).status_code == 200
+
+
+def test_a_new_release_takes_over_without_a_failed_request(running: Operator) -> None:
+    before = running.status()
+    with Visitors(before["url"]) as visitors:
+        for _ in range(3):
+            running.change()
+            running.up()
+    after = running.status()
+    assert visitors.failures == []
+    assert visitors.answers > 100
+    assert after["release"] != before["release"]
+    assert after["url"] == before["url"]
+    assert len(Api(running.layout).masters()) == 1
+
+
+def test_a_failing_migration_leaves_the_old_release_serving(running: Operator) -> None:
+    before = running.status()
+    revision = add_failing_revision(running)
+    with Visitors(before["url"]) as visitors:
+        code, output = running.run("up", "--no-load")
+    assert code == 1
+    assert "slipway: migrate failed:" in output
+    assert "division by zero" in output
+    assert visitors.failures == []
+    assert running.outcome()["outcome"] == "failed"
+    assert running.outcome()["failed_step"] == "migrate"
+    assert "division by zero" in running.outcome()["reason"]
+    after = running.status()
+    assert after["parts"] == before["parts"]
+    assert after["schema"] == before["schema"], "nothing half-applied"
+    assert after["last_deploy"]["outcome"] == "failed"
+    revision.write_text(revision.read_text().replace("SELECT 1 / 0", "SELECT 1"))
+    running.up()
+    assert running.status()["schema"] == "9001"
+
+
+def test_a_failing_smoke_check_leaves_the_old_release_serving(running: Operator) -> None:
+    before = running.status()
+    # Readiness still passes: only a visitor would notice.
+    running.replace("service/tasks/routes.py", "HTTP_204_NO_CONTENT", "HTTP_202_ACCEPTED")
+    with Visitors(before["url"]) as visitors:
+        code, output = running.run("up", "--no-load")
+    assert code == 1
+    assert "smoke check failed: delete it" in output
+    assert visitors.failures == []
+    assert running.outcome()["outcome"] == "failed"
+    assert "delete it" in running.outcome()["reason"]
+    assert running.status()["parts"] == before["parts"]
+    assert Api(running.layout, "candidate").processes() == []
+
+
+def test_a_release_that_cannot_start_leaves_the_old_one_serving(running: Operator) -> None:
+    before = running.status()
+    running.change("service/main.py", '\nraise RuntimeError("broken at import")\n')
+    code, output = running.run("up", "--no-load")
+    assert code == 1
+    assert "the API did not start" in output
+    assert "broken at import" in output
+    assert running.status()["parts"] == before["parts"]
+
+
+def test_a_first_deploy_that_fails_leaves_nothing_running(operator: Operator) -> None:
+    add_failing_revision(operator)
+    code, _ = operator.run("up", "--no-load")
+    assert code == 1
+    assert operator.processes() == []
+    assert operator.outcome()["failed_step"] == "migrate"
+
+
+@pytest.mark.parametrize("part", ["postgres", "valkey", "master", "worker", "everything"])
+def test_after_kill_9_of_a_process_up_repairs_it(running: Operator, part: str) -> None:
+    database, cache, api = Database(running.layout), Cache(running.layout), Api(running.layout)
+    victims = {
+        "postgres": [database.process()],
+        "valkey": [cache.process()],
+        "master": [*api.masters()],
+        "worker": [*(set(api.processes()) - set(api.masters()))][:1],
+        "everything": [database.process(), cache.process(), *api.processes()],
+    }
+    for process in victims[part]:
+        if process is not None:
+            process.kill()
+    running.up()
+    state = running.status()
+    assert state["serving"] is True
+    assert {one["state"] for one in state["parts"].values()} == {"ready"}
+    assert len(api.masters()) == 1
+
+
+@pytest.mark.parametrize("step", ["start", "release", "provision", "migrate", "serve"])
+def test_kill_9_of_a_first_up_after_any_step_and_up_again(operator: Operator, step: str) -> None:
+    child = operator.start("up", "--no-load")
+    signal_at(child, step, signal.SIGKILL)
+    operator.up()
+    assert operator.status()["serving"] is True
+    assert len(Api(operator.layout).masters()) == 1
+
+
+@pytest.mark.parametrize("pause_seconds", [0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0])
+def test_kill_9_of_an_up_that_replaces_a_release(running: Operator, pause_seconds: float) -> None:
+    url = running.status()["url"]
+    running.change()
+    child = running.start("up", "--no-load")
+    with Visitors(url) as visitors:
+        assert child.stdout is not None
+        while " migrate " not in child.stdout.readline():
+            pass
+        time.sleep(pause_seconds)
+        child.kill()
+        child.communicate()
+        running.up()
+    assert visitors.failures == []
+    assert len(Api(running.layout).masters()) == 1
+    assert Api(running.layout, "candidate").processes() == []
+
+
+@pytest.mark.parametrize("step", ["start", "release", "provision", "migrate"])
+def test_ctrl_c_during_a_first_up_leaves_nothing_running(operator: Operator, step: str) -> None:
+    child = operator.start("up", "--no-load")
+    output = signal_at(child, step, signal.SIGINT)
+    assert child.returncode == 130, output
+    assert "interrupted; run it again to go on" in output
+    assert "Traceback" not in output
+    wait_for(lambda: operator.processes() == [])
+    operator.up()
+
+
+def test_sigterm_is_143_and_the_old_release_serves_on(running: Operator) -> None:
+    before = running.status()
+    running.change()
+    child = running.start("up", "--no-load")
+    output = signal_at(child, "migrate", signal.SIGTERM)
+    assert child.returncode == 143, output
+    assert running.status()["parts"] == before["parts"]
+    assert Api(running.layout, "candidate").processes() == []
+    assert running.outcome()["outcome"] == "interrupted"
+
+
+def test_two_at_once_the_second_is_refused_and_told_of_the_first(operator: Operator) -> None:
+    first = operator.start("up", "--no-load")
+    assert first.stdout is not None
+    first.stdout.readline()
+    code, output = operator.run("up", "--no-load")
+    assert code == 1
+    assert f"`slipway up` (pid {first.pid}" in output
+    first.communicate(timeout=60)
+    assert first.returncode == 0
+
+
+def test_a_taken_port_is_passed_over_or_told(operator: Operator) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        port = listener.getsockname()[1]
+        code, output = operator.run("up", "--no-load", "--port", str(port))
+        assert code == 1
+        assert f"port {port} is taken by another program" in output
+    operator.up("--port", str(port))
+    assert operator.status()["url"].endswith(f":{port}")
+    # Moving to another port is a moment without service, and it says so.
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        other = free.getsockname()[1]
+    assert "the API stops for a moment" in operator.up("--port", str(other))
+    assert operator.status()["url"].endswith(f":{other}")
+
+
+def test_a_changed_number_of_workers_changes_just_that(running: Operator) -> None:
+    before = running.status()
+    with Visitors(before["url"]) as visitors:
+        running.up("--workers", "3")
+    after = running.status()
+    assert visitors.failures == []
+    assert after["workers"] == 3
+    assert after["parts"]["database"] == before["parts"]["database"]
+
+
+def test_a_folder_that_cannot_be_written_is_told(operator: Operator) -> None:
+    (operator.project / ".slipway").write_text("in the way")
+    code, output = operator.run("up", "--no-load")
+    assert code == 2
+    assert output.count("\n") == 1
+    assert ".slipway" in output
+
+
+def test_clean_removes_everything(running: Operator) -> None:
+    assert running.run("clean", "--yes")[0] == 0
+    assert running.processes() == []
+    assert not running.layout.home.exists()
+
+
+def test_no_secret_is_in_any_log_record_or_output(running: Operator) -> None:
+    running.change()
+    output = running.up()
+    values = [path.read_text() for path in (running.layout.home / "secrets" / "values").iterdir()]
+    values.append(json.loads(next(value for value in values if value.startswith("{")))["keys"][0]["key"])
+    places = [output, subprocess.run(["ps", "-eww", "-o", "args"], capture_output=True, text=True, check=True).stdout]
+    for folder in (running.layout.logs, running.layout.records):
+        places += [path.read_text(errors="replace") for path in folder.rglob("*") if path.is_file()]
+    assert not [place for place in places if any(value in place for value in values)]

@@ -1,0 +1,96 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from infra.embedded.layout import LayoutError
+from infra.embedded.network import PortTakenError
+from infra.embedded.processes import ProcessError
+from ops import cli
+from ops.errors import CheckFailedError, UnreachableError
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["up", "moon"], "there is no environment 'moon': choose one of local"),
+        (["up", "--port", "0"], "slipway --help"),
+        (["up", "--nonsense"], "slipway --help"),
+        (["nonsense"], "slipway --help"),
+        (["smoke", "127.0.0.1:8000"], "is no address"),
+        (["bench", "--rounds", "one"], "slipway --help"),
+    ],
+)
+def test_wrong_usage_is_2_and_one_line(words: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(words) == 2
+    error = capsys.readouterr().err
+    assert told in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (CheckFailedError("the reason"), 1),
+        (ProcessError("the reason"), 1),
+        (LayoutError("the reason"), 2),
+        (PortTakenError("the reason"), 2),
+        (UnreachableError("the reason"), 4),
+        (OSError(28, "the reason", "/a/file"), 1),
+        (KeyboardInterrupt(), 130),
+        (cli.TerminatedError(), 143),
+    ],
+)
+def test_each_failure_has_its_exit_code_and_one_line(
+    error: BaseException, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("ops.verbs.status.status", fail)
+    assert cli.run(["status"]) == code
+    told = capsys.readouterr().err
+    assert told.startswith("slipway: ")
+    assert told.count("\n") == 1
+    assert "the reason" in told or "run it again" in told
+
+
+def test_a_bug_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("ops.verbs.status.status", fail)
+    with pytest.raises(ZeroDivisionError):
+        cli.run(["status"])
+
+
+def test_status_of_nothing_is_4_and_json_all_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["status", "--json", "--project", str(tmp_path)]) == 4
+    state = json.loads(capsys.readouterr().out)
+    assert state["serving"] is False
+    assert {part["state"] for part in state["parts"].values()} == {"stopped"}
+    assert state["last_deploy"] is None
+
+
+def test_smoke_of_nothing_is_4(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["smoke", "http://127.0.0.1:9"]) == 4
+    assert "no answer" in capsys.readouterr().err
+
+
+def test_down_of_nothing_does_nothing(tmp_path: Path) -> None:
+    assert cli.run(["down", "--project", str(tmp_path)]) == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_clean_asks_somebody(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["clean", "--project", str(tmp_path)]) == 0
+    (tmp_path / ".slipway" / "local").mkdir(parents=True)
+    assert cli.run(["clean", "--project", str(tmp_path)]) == 2
+    assert "--yes" in capsys.readouterr().err
+    assert cli.run(["clean", "--project", str(tmp_path), "--yes"]) == 0
+    assert not (tmp_path / ".slipway" / "local").exists()
+
+
+def test_help_is_0(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["--help"]) == 0
+    assert "bench" in capsys.readouterr().out
