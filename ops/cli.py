@@ -4,10 +4,8 @@ Exit codes: 0 done or pass; 1 a check failed; 2 wrong usage or configuration; 3 
 """
 
 import json
-import signal
 import sys
 from pathlib import Path
-from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -18,11 +16,11 @@ from infra.embedded.layout import Layout, LayoutError
 from infra.embedded.network import PortTakenError
 from infra.embedded.processes import ProcessError
 from infra.embedded.unprivileged import UnprivilegedError
+from ops.console import INTERRUPTED, fail
 from ops.errors import SlipwayError, UnreachableError, UsageError
 from ops.steps import Steps
 
 ENVIRONMENTS = ("local",)
-INTERRUPTED, TERMINATED = 130, 143  # 128 and the signal's number, as shells say it
 
 EXIT_CODES: dict[type[Exception], int] = {
     SlipwayError: SlipwayError.exit_code,
@@ -42,10 +40,6 @@ app = typer.Typer(
 Environment = Annotated[str, typer.Argument(help="The environment: local.")]
 Project = Annotated[Path, typer.Option(help="The folder that holds service/ and gets .slipway/.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and progress on standard error.")]
-
-
-class TerminatedError(BaseException):
-    """SIGTERM, which unwinds like Ctrl-C and, like KeyboardInterrupt, is no Exception that a verb may swallow."""
 
 
 @app.command()
@@ -138,46 +132,31 @@ def clean(
     print(f"{environment} is removed")
 
 
-def main() -> None:
-    """The console script."""
-    signal.signal(signal.SIGTERM, _terminate)
-    sys.exit(run(sys.argv[1:]))
-
-
 def run(words: list[str]) -> int:
     """One call, from its words to its exit code; failures are one line on standard error."""
     try:
         # Typer turns Ctrl-C into a result of 130, and --help into one of 0.
         code = app(words, standalone_mode=False) or 0
-    except TerminatedError:
-        return _fail("terminated; run it again to go on", TERMINATED)
     except typer.Abort:
         code = INTERRUPTED
     except tuple(EXIT_CODES) as error:
         code = next(code for kind, code in EXIT_CODES.items() if isinstance(error, kind))
-        return _fail(str(error), error.exit_code if isinstance(error, SlipwayError) else code)
+        return fail(str(error), error.exit_code if isinstance(error, SlipwayError) else code)
     except OSError as error:
-        return _fail(f"{error.strerror}: {error.filename or 'no file named'}", SlipwayError.exit_code)
+        return fail(f"{error.strerror}: {error.filename or 'no file named'}", SlipwayError.exit_code)
     except Exception as error:
         if (message := _usage_message(error)) is None:
             raise
-        return _fail(message, UsageError.exit_code)
-    return _fail("interrupted; run it again to go on", INTERRUPTED) if code == INTERRUPTED else code
+        return fail(message, UsageError.exit_code)
+    if code == INTERRUPTED:
+        raise KeyboardInterrupt
+    return code
 
 
 def _usage_message(error: Exception) -> str | None:
     """The message of a usage error of the library below typer; None for anything else."""
     message = getattr(error, "format_message", None)
     return f"{message()} (slipway --help says what there is)" if callable(message) else None
-
-
-def _fail(message: str, exit_code: int) -> int:
-    print(f"slipway: {message}", file=sys.stderr)
-    return exit_code
-
-
-def _terminate(_signal: int, _frame: FrameType | None) -> None:
-    raise TerminatedError
 
 
 def _layout(environment: str, project: Path) -> Layout:

@@ -66,10 +66,10 @@ class Operator:
         state: dict[str, Any] = json.loads(output[: output.rindex("}") + 1])
         return state
 
-    def change(self, file: str = "service/__init__.py", text: str = "# changed\n") -> None:
-        """A changed source: another release."""
+    def change(self, file: str = "service/__init__.py", text: str = "") -> None:
+        """A changed source: another release, never seen before."""
         with (self.project / file).open("a") as source:
-            source.write(text)
+            source.write(text or f"# changed at {time.time_ns()}\n")
 
     def replace(self, file: str, old: str, new: str) -> None:
         path = self.project / file
@@ -104,15 +104,20 @@ class Operator:
             part.stop()
 
 
+def copy_source(project: Path) -> None:
+    """The source that a release is made of, as it stands in this checkout."""
+    shutil.rmtree(project / "service", ignore_errors=True)
+    shutil.copytree(ROOT / "service", project / "service", ignore=shutil.ignore_patterns("__pycache__"))
+    (project / "requirements").mkdir(exist_ok=True)
+    shutil.copy(ROOT / "requirements" / "service.txt", project / "requirements")
+    shutil.copy(ROOT / "pyproject.toml", project)
+
+
 @contextlib.contextmanager
 def an_operator() -> Iterator[Operator]:
     with tempfile.TemporaryDirectory(prefix="slipway-test-", ignore_cleanup_errors=True) as folder:
-        root = Path(folder)
-        shutil.copytree(ROOT / "service", root / "service", ignore=shutil.ignore_patterns("__pycache__"))
-        (root / "requirements").mkdir()
-        shutil.copy(ROOT / "requirements" / "service.txt", root / "requirements")
-        shutil.copy(ROOT / "pyproject.toml", root)
-        operator = Operator(Layout(root))
+        operator = Operator(Layout(Path(folder)))
+        copy_source(operator.project)
         try:
             yield operator
         finally:
@@ -126,11 +131,20 @@ def operator() -> Iterator[Operator]:
         yield one
 
 
+@pytest.fixture(scope="session")
+def shared() -> Iterator[Operator]:
+    """An environment for the tests that leave it serving, whichever release that is."""
+    with an_operator() as one:
+        yield one
+
+
 @pytest.fixture
-def running(operator: Operator) -> Operator:
-    """An operator whose environment serves."""
-    operator.up()
-    return operator
+def running(shared: Operator) -> Iterator[Operator]:
+    """An operator whose environment serves; the source is as it was again after the test."""
+    if not shared.status()["serving"]:
+        shared.up()
+    yield shared
+    copy_source(shared.project)
 
 
 class Visitors:

@@ -57,8 +57,10 @@ def test_a_first_deploy_serves_and_leaves_a_record(operator: Operator) -> None:
 
 
 def test_a_second_deploy_of_the_same_source_changes_nothing(running: Operator) -> None:
-    before = running.status()
     running.up()
+    before = running.status()
+    assert "nothing to apply" in (output := running.up())
+    assert "unchanged on" in output
     after = running.status()
     assert after["parts"] == before["parts"]
     assert after["release"] == before["release"]
@@ -91,7 +93,9 @@ def test_a_new_release_takes_over_without_a_failed_request(running: Operator) ->
     assert len(Api(running.layout).masters()) == 1
 
 
-def test_a_failing_migration_leaves_the_old_release_serving(running: Operator) -> None:
+def test_a_failing_migration_leaves_the_old_release_serving(operator: Operator) -> None:
+    running = operator
+    running.up()
     before = running.status()
     revision = add_failing_revision(running)
     with Visitors(before["url"]) as visitors:
@@ -165,7 +169,7 @@ def test_after_kill_9_of_a_process_up_repairs_it(running: Operator, part: str) -
     assert len(api.masters()) == 1
 
 
-@pytest.mark.parametrize("step", ["start", "release", "provision", "migrate", "serve"])
+@pytest.mark.parametrize("step", ["release", "provision", "migrate", "serve"])
 def test_kill_9_of_a_first_up_after_any_step_and_up_again(operator: Operator, step: str) -> None:
     child = operator.start("up", "--no-load")
     signal_at(child, step, signal.SIGKILL)
@@ -174,7 +178,7 @@ def test_kill_9_of_a_first_up_after_any_step_and_up_again(operator: Operator, st
     assert len(Api(operator.layout).masters()) == 1
 
 
-@pytest.mark.parametrize("pause_seconds", [0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0])
+@pytest.mark.parametrize("pause_seconds", [0.3, 1.2, 2.1, 3.0])
 def test_kill_9_of_an_up_that_replaces_a_release(running: Operator, pause_seconds: float) -> None:
     url = running.status()["url"]
     running.change()
@@ -192,7 +196,7 @@ def test_kill_9_of_an_up_that_replaces_a_release(running: Operator, pause_second
     assert Api(running.layout, "candidate").processes() == []
 
 
-@pytest.mark.parametrize("step", ["start", "release", "provision", "migrate"])
+@pytest.mark.parametrize("step", ["start", "provision", "migrate"])
 def test_ctrl_c_during_a_first_up_leaves_nothing_running(operator: Operator, step: str) -> None:
     child = operator.start("up", "--no-load")
     output = signal_at(child, step, signal.SIGINT)

@@ -6,7 +6,7 @@ import pytest
 from infra.embedded.layout import LayoutError
 from infra.embedded.network import PortTakenError
 from infra.embedded.processes import ProcessError
-from ops import cli
+from ops import cli, console
 from ops.errors import CheckFailedError, UnreachableError
 
 
@@ -38,7 +38,7 @@ def test_wrong_usage_is_2_and_one_line(words: list[str], told: str, capsys: pyte
         (UnreachableError("the reason"), 4),
         (OSError(28, "the reason", "/a/file"), 1),
         (KeyboardInterrupt(), 130),
-        (cli.TerminatedError(), 143),
+        (console.TerminatedError(), 143),
     ],
 )
 def test_each_failure_has_its_exit_code_and_one_line(
@@ -48,7 +48,7 @@ def test_each_failure_has_its_exit_code_and_one_line(
         raise error
 
     monkeypatch.setattr("ops.verbs.status.status", fail)
-    assert cli.run(["status"]) == code
+    assert console.call(["status"]) == code
     told = capsys.readouterr().err
     assert told.startswith("slipway: ")
     assert told.count("\n") == 1

@@ -1,0 +1,108 @@
+"""Every command in the README and its pages, run in a clean clone, in the order a reader meets them."""
+
+import json
+import os
+import pty
+import re
+import select
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from infra.embedded.layout import Layout
+from ops.verbs.down import stop_all
+from ops.steps import Steps
+from rich.console import Console
+
+ROOT = Path(__file__).parent.parent.parent
+PAGES = ("README.md", "docs/platform-engineers.md", "docs/api-clients.md", "docs/ci.md")
+ADDRESS = "http://127.0.0.1:8000"
+# They run this test, or what surrounds it.
+OURSELVES = {"make test", "make check"}
+TIMEOUT_SECONDS = 240
+
+
+def commands(page: str) -> list[str]:
+    blocks = re.findall(r"```console\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
+    lines = [line for block in blocks for line in block.splitlines() if line.startswith("$ ")]
+    return [re.sub(r"\s+# .*", "", line.removeprefix("$ ")) for line in lines]
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """What git would clone, with uncommitted changes, and nothing else."""
+    folder = tmp_path_factory.mktemp("clone")
+    listed = ("git", "ls-files", "--cached", "--others", "--exclude-standard", "-z")
+    names = subprocess.run(listed, cwd=ROOT, capture_output=True, check=True).stdout.decode().split("\0")
+    for name in names:
+        if name and (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes((ROOT / name).read_bytes())
+            (folder / name).chmod((ROOT / name).stat().st_mode)
+    yield folder
+    layout = Layout(folder)
+    if layout.home.exists():
+        stop_all(layout, Steps(Console(quiet=True)))
+
+
+def in_a_terminal(command: str, folder: Path) -> tuple[int, str]:
+    """Run a command as a person does: in a terminal, saying yes when asked."""
+    primary, secondary = pty.openpty()
+    with subprocess.Popen(
+        ["bash", "-c", command], cwd=folder, stdin=secondary, stdout=secondary, stderr=secondary, start_new_session=True
+    ) as child:
+        os.close(secondary)
+        output, deadline = "", time.monotonic() + TIMEOUT_SECONDS
+        while time.monotonic() < deadline:
+            if select.select([primary], [], [], 0.2)[0]:
+                try:
+                    part = os.read(primary, 65536).decode(errors="replace")
+                except OSError:  # the terminal closes when its last user ends
+                    break
+                output += part
+                if "[y/N]" in part:
+                    os.write(primary, b"y\n")
+            elif child.poll() is not None:
+                break
+        else:
+            child.kill()
+        os.close(primary)
+    return child.returncode, output
+
+
+def address_of(clone: Path) -> str:
+    """Where the clone's environment answers; another one may have the usual port."""
+    told = clone / ".slipway" / "local" / "api.json"
+    return f"http://{json.loads(told.read_text())['address']}" if told.exists() else ADDRESS
+
+
+@pytest.mark.timeout(900)
+def test_every_command_of_the_readme_works(clone: Path) -> None:
+    variables = ""
+    for page in PAGES:
+        for command in commands(page):
+            if command in OURSELVES:
+                continue
+            if "curl" in command or "smoke" in command:
+                # A reader has an environment running when he gets here.
+                code, output = in_a_terminal("make up UP=--no-load", clone)
+                assert code == 0, output
+            said = command.replace(ADDRESS, address_of(clone))
+            code, output = in_a_terminal(variables + said, clone)
+            assert code == 0, f"{page}: {command}\n{output}"
+            if re.match(r"[A-Z]+=", command):
+                variables += said + "\n"
+
+
+def test_the_readme_begins_with_the_two_commands() -> None:
+    assert commands("README.md")[:2] == ["make up", "make test"]
+
+
+def test_what_make_help_lists_is_explained() -> None:
+    listed = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    targets = re.findall(r"^  make ([a-z]+)", listed, re.MULTILINE)
+    explained = "\n".join((ROOT / page).read_text() for page in PAGES)
+    assert [target for target in targets if f"make {target}" not in explained] == []
