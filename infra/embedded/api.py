@@ -47,6 +47,9 @@ LIGHT_HASH = {"SLIPWAY_PASSWORD_MEMORY_KIB": "8192", "SLIPWAY_PASSWORD_PASSES": 
 second on the machine that also makes the load: at the full price a baseline would measure Argon2 and little else.
 This environment answers on loopback only."""
 
+NO_LAME_DUCK = {"SLIPWAY_LAME_DUCK_SECONDS": "0"}
+"""Nobody but us visits a private socket: its kept-alive connections need no time to move elsewhere."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -145,6 +148,8 @@ class Api:
             release_file=str(plan.snapshot / "release.json"),
         )
         settings |= LIGHT_HASH | {SECRETS_DIR_SETTING: str(secrets.folder_of(self.layout, "api"))}
+        if plan.address.startswith("unix:"):
+            settings |= NO_LAME_DUCK
         lines = (
             '"""Written by slipway up; what it says here is lost at the next one."""',
             "import sys",

@@ -17,7 +17,7 @@ import psutil
 from infra.contract import ADMIN_ROLE, DATABASE_NAME
 from infra.embedded import secrets
 from infra.embedded.layout import Layout
-from infra.embedded.processes import ProcessError, Signature, find, launch, run_job, stop, wait_until
+from infra.embedded.processes import ProcessError, Signature, find, launch, run_job, stop, wait_for_end, wait_until
 from infra.embedded.unprivileged import disguise
 
 START_SECONDS = 60
@@ -51,6 +51,11 @@ class Database:
     def data(self) -> Path:
         """The cluster's data folder."""
         return self.layout.home / "postgres"
+
+    @property
+    def bootstrapped(self) -> Path:
+        """Says with what the roles of this cluster were made; goes when a new cluster is made."""
+        return self.layout.home / "bootstrapped"
 
     @property
     def log(self) -> Path:
@@ -142,6 +147,7 @@ class Database:
             "--no-instructions",
         )
         run_job(command, timeout_seconds=START_SECONDS, preexec=who.preexec, given=self.admin_password + "\n")
+        self.bootstrapped.unlink(missing_ok=True)
         partial.rename(self.data)
 
     def _clear_remains(self) -> None:
@@ -150,8 +156,7 @@ class Database:
         PostgreSQL refuses to start while the pid in such a file lives, whoever it is.
         """
         remains = [process for process in psutil.process_iter() if self._works_in_data(process)]
-        _, alive = psutil.wait_procs(remains, timeout=5)
-        if alive:
+        if alive := wait_for_end(remains, timeout_seconds=5):
             stop(alive, timeout_seconds=10, ask=signal.SIGQUIT)
         for lock in (self.data / "postmaster.pid", *self.socket_directory.glob(".s.PGSQL.*")):
             lock.unlink(missing_ok=True)

@@ -1,5 +1,6 @@
 """The migration job and its bootstrap, run from a release's snapshot as a process of their own."""
 
+import hashlib
 import os
 import sys
 from collections.abc import Mapping
@@ -9,7 +10,7 @@ from pathlib import Path
 from infra.contract import ADMIN_ROLE, MIGRATION_MODULE, MIGRATOR_ROLE, SECRETS_DIR_SETTING, job_settings
 from infra.embedded import secrets
 from infra.embedded.database import Database
-from infra.embedded.layout import Layout
+from infra.embedded.layout import Layout, write_atomically
 from infra.embedded.processes import run_job
 
 BOOTSTRAP_SECONDS = 60
@@ -30,18 +31,29 @@ class Migration:
     snapshot: Path
 
     def bootstrap(self) -> None:
-        """Make the database and the roles, or bring them to today's passwords and rights.
+        """Make the database and the roles, or bring them to today's passwords and rights; nothing where they are.
 
         Raises:
-            ProcessError: the job failed, with its last line.
+            ProcessError: the job failed, with what it said.
         """
+        done, wanted = Database(self.layout).bootstrapped, self._bootstrap_digest()
+        if done.exists() and done.read_text() == wanted:
+            return
         self._run("bootstrap", (), ADMIN_ROLE, "postgres", BOOTSTRAP_SECONDS)
+        write_atomically(done, wanted)
+
+    def _bootstrap_digest(self) -> str:
+        """What the bootstrap does depends on its source and on the passwords it sets."""
+        total = hashlib.sha256((self.snapshot / "service" / "migrations" / "bootstrap.py").read_bytes())
+        for name in secrets.PASSWORDS:
+            total.update(secrets.read(self.layout, name).encode())
+        return total.hexdigest()
 
     def upgrade(self, report: Path) -> None:
         """Bring the schema to this release's head; the job writes its report there.
 
         Raises:
-            ProcessError: the job failed, with its last line.
+            ProcessError: the job failed, with what it said.
         """
         self._run("migration", ("--report", str(report)), MIGRATOR_ROLE, "slipway", MIGRATION_SECONDS)
 

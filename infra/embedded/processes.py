@@ -55,7 +55,7 @@ def find(signature: Signature) -> list[psutil.Process]:
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error), process.oneshot():
             mine = process.uids().effective == os.geteuid() or os.geteuid() == 0
-            if mine and process.status() != psutil.STATUS_ZOMBIE and signature.matches(process.cmdline()):
+            if mine and signature.matches(process.cmdline()) and _lives(process):
                 found.append(process)
     return sorted(found, key=lambda process: (process.create_time(), process.pid))
 
@@ -148,11 +148,30 @@ def stop(
         for process in processes:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.send_signal(each)
-        _, waited_for = psutil.wait_procs(processes, timeout=timeout_seconds)
-        processes = [process for process in waited_for if process.is_running()]
+        processes = wait_for_end(processes, timeout_seconds=timeout_seconds)
         if not processes:
             return
     raise ProcessError(f"process {processes[0].pid} does not end; look at it with: ps -fp {processes[0].pid}")
+
+
+def wait_for_end(processes: Sequence[psutil.Process], *, timeout_seconds: float) -> list[psutil.Process]:
+    """Wait for processes to end, and return those that have not.
+
+    A zombie has ended: its parent may be slow to notice, or, as some containers' first process, never look.
+    """
+    deadline = time.monotonic() + timeout_seconds
+    while alive := [process for process in processes if _lives(process)]:
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.02)
+    return alive
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def wait_until(

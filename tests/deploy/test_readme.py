@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from infra.embedded.layout import Layout
-from ops.verbs.down import stop_all
 from ops.steps import Steps
-from rich.console import Console
+from ops.verbs.down import stop_all
 
 ROOT = Path(__file__).parent.parent.parent
 PAGES = ("README.md", "docs/platform-engineers.md", "docs/api-clients.md", "docs/ci.md")

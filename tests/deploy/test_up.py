@@ -6,6 +6,7 @@ import socket
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -119,7 +120,7 @@ def test_a_failing_migration_leaves_the_old_release_serving(operator: Operator) 
 def test_a_failing_smoke_check_leaves_the_old_release_serving(running: Operator) -> None:
     before = running.status()
     # Readiness still passes: only a visitor would notice.
-    running.replace("service/tasks/routes.py", "HTTP_204_NO_CONTENT", "HTTP_202_ACCEPTED")
+    running.replace("service/tasks/routes.py", "status_code=204", "status_code=202")
     with Visitors(before["url"]) as visitors:
         code, output = running.run("up", "--no-load")
     assert code == 1
@@ -152,7 +153,7 @@ def test_a_first_deploy_that_fails_leaves_nothing_running(operator: Operator) ->
 @pytest.mark.parametrize("part", ["postgres", "valkey", "master", "worker", "everything"])
 def test_after_kill_9_of_a_process_up_repairs_it(running: Operator, part: str) -> None:
     database, cache, api = Database(running.layout), Cache(running.layout), Api(running.layout)
-    victims = {
+    victims: dict[str, list[Any]] = {
         "postgres": [database.process()],
         "valkey": [cache.process()],
         "master": [*api.masters()],
@@ -196,7 +197,7 @@ def test_kill_9_of_an_up_that_replaces_a_release(running: Operator, pause_second
     assert Api(running.layout, "candidate").processes() == []
 
 
-@pytest.mark.parametrize("step", ["start", "provision", "migrate"])
+@pytest.mark.parametrize("step", ["release", "provision", "migrate"])
 def test_ctrl_c_during_a_first_up_leaves_nothing_running(operator: Operator, step: str) -> None:
     child = operator.start("up", "--no-load")
     output = signal_at(child, step, signal.SIGINT)

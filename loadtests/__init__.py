@@ -1,0 +1,1 @@
+"""Measures a running service: dataset, journeys, recorder, baseline, report, ceiling."""

@@ -1,0 +1,1 @@
+"""The API of Slipway: one FastAPI application."""

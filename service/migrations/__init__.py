@@ -1,0 +1,1 @@
+"""The database's schema: its revisions, and the job that applies them."""

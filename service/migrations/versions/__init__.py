@@ -1,0 +1,1 @@
+"""The revisions, in one line from 0001."""

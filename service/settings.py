@@ -1,0 +1,169 @@
+"""Every setting of the service's processes, once: type, unit, default, meaning, secret or not.
+
+Values come from environment variables (`SLIPWAY_` and the field's name) or from files of the folder that
+`SLIPWAY_SECRETS_DIR` names (a file's name is the variable's, in lower case). A variable or file with our prefix that no
+setting answers to stops the start and names the nearest right one: a misspelled setting is never ignored.
+"""
+
+import difflib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, PositiveFloat, PositiveInt, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from service.errors import SettingsError
+
+PREFIX = "SLIPWAY_"
+SECRETS_DIR_VARIABLE = "SLIPWAY_SECRETS_DIR"
+
+Environment = Literal["local", "dev", "staging", "production"]
+
+
+class ProcessSettings(BaseSettings):
+    """What every process of the service is told: where it runs and how to reach PostgreSQL."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True)
+
+    environment: Environment = Field("production", description="where this runs; unset means the strictest, production")
+    database_url: str = Field(
+        description="postgresql://user@host:5432/database or postgresql://user@/database?host=/socket/folder"
+    )
+    database_password: SecretStr = Field(SecretStr(""), description="password of the URL's user; empty for none")
+    database_connect_timeout_seconds: PositiveFloat = Field(2.0, description="longest wait for one connection")
+    database_start_wait_seconds: Annotated[float, Field(ge=0)] = Field(
+        10.0, description="how long a starting process retries an unreachable PostgreSQL before it gives up"
+    )
+    release_file: Path | None = Field(
+        None, description="the release manifest; unset: release.json beside the service folder, if there is one"
+    )
+
+    @field_validator("database_url")
+    @classmethod
+    def _without_password(cls, url: str) -> str:
+        if not url.startswith(("postgresql://", "postgres://")):
+            raise ValueError("must start with postgresql://")
+        if ":" in url.partition("://")[2].rpartition("@")[0]:
+            raise ValueError("holds a password: move it to the secret database_password")
+        return url
+
+    @classmethod
+    def load(cls) -> Self:
+        """Read the settings of this process.
+
+        Raises:
+            SettingsError: one line that names every wrong, missing or unknown setting. Values are never shown: they
+                may be secrets.
+        """
+        folder = os.environ.get(SECRETS_DIR_VARIABLE)
+        if folder and not Path(folder).is_dir():
+            raise SettingsError(f"{SECRETS_DIR_VARIABLE}={folder} is not a folder: create it or unset the variable")
+        cls._refuse_unknown(_variables(), PREFIX)
+        cls._refuse_unknown(_secret_files(folder), PREFIX.lower())
+        try:
+            return cls(_secrets_dir=folder)
+        except ValidationError as error:
+            raise SettingsError("; ".join(_line(detail) for detail in error.errors(include_input=False))) from None
+        except OSError as error:
+            raise SettingsError(f"cannot read the secrets in {folder}: {error.strerror}") from None
+
+    @classmethod
+    def _refuse_unknown(cls, names: Iterable[str], prefix: str) -> None:
+        known = {prefix + (name.upper() if prefix.isupper() else name) for name in cls.model_fields}
+        known |= {SECRETS_DIR_VARIABLE} if prefix.isupper() else set()
+        for name in sorted(set(names) - known):
+            nearest = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0)
+            raise SettingsError(f"unknown setting {name}: did you mean {nearest[0]}?")
+
+
+class Settings(ProcessSettings):
+    """The API's settings."""
+
+    # PostgreSQL. Connections of one environment: (old + new replicas) x workers x database_pool_size.
+    database_pool_size: PositiveInt = Field(8, description="most connections of one worker")
+    database_deadline_seconds: PositiveFloat = Field(
+        1.8, description="longest a request waits for a connection and its answer; then 503 with Retry-After"
+    )
+    database_statement_timeout_seconds: PositiveFloat = Field(5.0, description="PostgreSQL ends a longer statement")
+    database_idle_transaction_timeout_seconds: PositiveFloat = Field(
+        10.0, description="PostgreSQL ends a session that leaves a transaction open for longer"
+    )
+    database_recycle_seconds: PositiveFloat = Field(300.0, description="a connection idle for longer is closed")
+
+    # Valkey
+    cache_url: str = Field(description="unix:///path/valkey.sock or redis://host:6379/0; no password")
+    cache_password: SecretStr = Field(SecretStr(""), description="password of Valkey's default user; empty for none")
+
+    # Tokens and passwords
+    token_keys: SecretStr = Field(
+        description='key ring: {"signing": kid, "keys": [{"kid", "alg": "HS256", "key": base64url, 32 bytes or more}]}'
+    )
+    token_issuer: str = Field("slipway", description="the iss claim that tokens carry and must carry")
+    token_audience: str = Field("slipway-api", description="the aud claim that tokens carry and must carry")
+    token_lifetime_seconds: PositiveInt = Field(3600, description="how long an access token is good for")
+    password_memory_kib: Annotated[int, Field(ge=8)] = Field(19456, description="memory of one Argon2id hash")
+    password_passes: PositiveInt = Field(2, description="passes of one Argon2id hash over its memory")
+    password_threads: PositiveInt = Field(1, description="hashes that one worker computes at once")
+    password_queue_length: PositiveInt = Field(32, description="hashes that may wait in one worker; then 503")
+
+    # HTTP
+    body_limit_bytes: PositiveInt = Field(1024 * 1024, description="largest request body; then 413")
+    health_timeout_seconds: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.8, description="longest wait for one dependency in /health/ready, which answers within a second"
+    )
+    docs: bool | None = Field(None, description="serve /docs and /openapi.json; unset: everywhere but in production")
+    lame_duck_seconds: Annotated[float, Field(ge=0, le=20)] = Field(
+        1.0, description="how long a stopping worker still answers on idle kept-alive connections"
+    )
+
+    @field_validator("cache_url")
+    @classmethod
+    def _cache_scheme(cls, url: str) -> str:
+        if not url.startswith(("unix://", "redis://", "valkey://")):
+            raise ValueError("must start with unix:// or redis://")
+        return url
+
+    @property
+    def serves_docs(self) -> bool:
+        """Whether /docs and /openapi.json exist."""
+        return self.environment != "production" if self.docs is None else self.docs
+
+
+class MigrationSettings(ProcessSettings):
+    """The migration job's settings; its database user is the owner of the schema."""
+
+    migration_lock_wait_seconds: PositiveFloat = Field(
+        60.0, description="longest wait for another migration job to finish"
+    )
+    migration_lock_timeout_seconds: PositiveFloat = Field(
+        5.0, description="longest a migration's statement waits for a table lock, with all traffic queueing behind it"
+    )
+    migration_statement_timeout_seconds: PositiveFloat = Field(
+        600.0, description="longest one statement of a migration may take"
+    )
+
+
+class BootstrapSettings(ProcessSettings):
+    """Settings of `slipway-migrate bootstrap`; its database user is an administrator of the server."""
+
+    admin_password: SecretStr = Field(SecretStr(""), description="password of the URL's user, the administrator")
+    migrator_password: SecretStr = Field(description="password that the schema's owner gets")
+    app_password: SecretStr = Field(description="password that the API's role gets")
+    monitor_password: SecretStr = Field(description="password that the read-only role gets")
+
+
+def _variables() -> list[str]:
+    return [name.upper() for name in os.environ if name.upper().startswith(PREFIX)]
+
+
+def _secret_files(folder: str | None) -> list[str]:
+    return [path.name for path in Path(folder).iterdir() if path.name.startswith(PREFIX.lower())] if folder else []
+
+
+def _line(detail: Any) -> str:
+    name = PREFIX + str(detail["loc"][0]).upper() if detail["loc"] else "settings"
+    if detail["type"] == "missing":
+        return f"{name} is not set: set it or add the file {name.lower()} to the folder {SECRETS_DIR_VARIABLE}"
+    return f"{name}: {detail['msg'].removeprefix('Value error, ')}"
