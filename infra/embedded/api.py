@@ -175,7 +175,7 @@ class Api:
         master = launch(self.command(), log=self.log, environment=clean({}), folder=self.layout.home, preexec=pin)
         try:
             wait_until(
-                lambda: self.ready(plan.address),
+                lambda: self._listens(plan.address) and self.ready(plan.address),
                 process=master,
                 log=self.log,
                 what="the API",
@@ -227,6 +227,17 @@ class Api:
                 return http.get(READY_PATH).status_code == httpx.codes.OK
         except httpx.HTTPError:
             return False
+
+    def _listens(self, address: str) -> bool:
+        """Whether it is us who would answer: another environment may have been faster to take the port."""
+        if address.startswith("unix:"):
+            return True
+        for process in self.processes():
+            with contextlib.suppress(psutil.Error):
+                sockets = process.net_connections(kind="tcp4")
+                if any(s.status == psutil.CONN_LISTEN and s.laddr.port == port_of(address) for s in sockets):
+                    return True
+        return False
 
     def _wait_for_successor(self, old: psutil.Process, plan: Plan) -> None:
         asked_at = time.time()

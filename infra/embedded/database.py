@@ -157,7 +157,7 @@ class Database:
         """
         remains = [process for process in psutil.process_iter() if self._works_in_data(process)]
         if alive := wait_for_end(remains, timeout_seconds=5):
-            stop(alive, timeout_seconds=10, ask=signal.SIGQUIT)
+            stop(alive, timeout_seconds=10, ask=signal.SIGKILL)
         for lock in (self.data / "postmaster.pid", *self.socket_directory.glob(".s.PGSQL.*")):
             lock.unlink(missing_ok=True)
 

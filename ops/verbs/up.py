@@ -10,7 +10,6 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from infra.contract import DISK_BYTES
@@ -20,7 +19,8 @@ from infra.embedded.cache import Cache
 from infra.embedded.database import Database
 from infra.embedded.layout import Layout
 from infra.embedded.migration import Migration
-from infra.embedded.network import free_port
+from infra.embedded.network import free_port, is_free
+from infra.embedded.processes import ProcessError
 from ops import load, lock, release, smoke
 from ops.errors import CheckFailedError, SlipwayError
 from ops.record import Record
@@ -72,6 +72,7 @@ class Deploy:
         self.cache = Cache(layout)
         self.undo = contextlib.ExitStack()
         self.step_name = "release"
+        self.address = ""
 
     def run(self) -> dict[str, Any]:
         """All steps, and the outcome into the record, whatever happens."""
@@ -95,7 +96,8 @@ class Deploy:
         except BaseException:
             self._end("interrupted", f"interrupted during {self.step_name}")
             raise
-        return self._end("passed", None)
+        outcome = self._end("passed", None)
+        return outcome | {"report": self.report() if self.options.load else None}
 
     def _bring_up(self) -> None:
         with self._step("provision") as step:
@@ -114,8 +116,6 @@ class Deploy:
             load.load_dataset(self.layout)
         with self._step("load", spin=False):
             load.run_load(self.layout, self.record, self._conditions(), f"http://{self.address}", self.options.profile)
-        with self._step("report") as step:
-            step.say(str(self.report()))
 
     def provision(self, step: Step) -> None:
         """Secrets, PostgreSQL and Valkey; what runs is left as it is."""
@@ -144,10 +144,8 @@ class Deploy:
         self.api.settle()
         current = self._current()
         if current is None:
-            port = free_port(self.options.port, self._remembered_port())
-            self.address = local_address(port)
             self.undo.callback(self.api.stop)
-            self.api.start(self._plan())
+            self._start_on_a_free_port()
             step.say(f"{self.options.workers} workers on {self.address}")
             return
         self.address = current.address
@@ -174,11 +172,13 @@ class Deploy:
             raise CheckFailedError(f"smoke check failed: {results[-1].name}: {results[-1].reason}")
         return len(results)
 
-    def report(self) -> Path:
-        """The page to look at."""
-        from loadtests.report import write_report  # noqa: PLC0415 - drawing is heavy, and only this step draws
+    def report(self) -> str:
+        """The page to look at, drawn from the finished record; its path."""
+        with self._step("report") as step:
+            from loadtests.report import write_report  # noqa: PLC0415 - drawing is heavy, and only this step draws
 
-        return write_report(self.record.folder)
+            step.say(str(write_report(self.record.folder)))
+        return step.said
 
     def _conditions(self) -> dict[str, Any]:
         return {
@@ -205,6 +205,19 @@ class Deploy:
             self.api.stop()
             return None
         return current
+
+    def _start_on_a_free_port(self) -> None:
+        """Start from nothing; when another program takes the port between our look and our start, look again."""
+        while True:
+            port = free_port(self.options.port, self._remembered_port())
+            self.address = local_address(port)
+            try:
+                self.api.start(self._plan())
+            except ProcessError:
+                if self.options.port is not None or is_free(port):
+                    raise
+            else:
+                return
 
     def _remembered_port(self) -> int | None:
         address = self.api.remembered().get("address")
@@ -239,12 +252,8 @@ class Deploy:
             "steps": self.steps.as_list(),
         }
         self.record.write("outcome.json", content)
-        report = self.record.folder / "report.html"
-        return content | {
-            "url": f"http://{self.address}" if outcome == "passed" else None,
-            "record": str(self.record.folder),
-            "report": str(report) if report.exists() else None,
-        }
+        url = f"http://{self.address}" if outcome == "passed" else None
+        return content | {"url": url, "record": str(self.record.folder)}
 
 
 def _check_disk(layout: Layout) -> None:

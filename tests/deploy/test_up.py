@@ -11,9 +11,10 @@ from typing import Any
 import httpx
 import pytest
 
-from infra.embedded.api import Api
+from infra.embedded.api import Api, Plan
 from infra.embedded.cache import Cache
 from infra.embedded.database import Database
+from infra.embedded.processes import ProcessError
 from tests.deploy.conftest import Operator, Visitors, signal_at, wait_for
 
 FAILING_REVISION = '''"""A migration that fails half-way."""
@@ -175,7 +176,8 @@ def test_kill_9_of_a_first_up_after_any_step_and_up_again(operator: Operator, st
     child = operator.start("up", "--no-load")
     signal_at(child, step, signal.SIGKILL)
     operator.up()
-    assert operator.status()["serving"] is True
+    state = operator.status()
+    assert state["serving"] is True, state
     assert len(Api(operator.layout).masters()) == 1
 
 
@@ -246,6 +248,17 @@ def test_a_taken_port_is_passed_over_or_told(operator: Operator) -> None:
         other = free.getsockname()[1]
     assert "the API stops for a moment" in operator.up("--port", str(other))
     assert operator.status()["url"].endswith(f":{other}")
+
+
+def test_a_port_that_another_service_has_is_never_taken_for_ours(running: Operator) -> None:
+    """Two environments may look for a free port at the same time; the other's answers must not pass for ours."""
+    taken = running.status()["url"].removeprefix("http://")
+    second = Api(running.layout, "second")
+    snapshot = running.layout.releases / running.status()["release"]
+    with pytest.raises(ProcessError, match="did not start"):
+        second.start(Plan(snapshot, taken, workers=1))
+    assert second.processes() == []
+    assert running.status()["serving"] is True
 
 
 def test_a_changed_number_of_workers_changes_just_that(running: Operator) -> None:

@@ -4,14 +4,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-import psutil
 import pytest
 
 from infra.contract import ADMIN_ROLE
 from infra.embedded import unprivileged
 from infra.embedded.database import Database, program
 from infra.embedded.layout import Layout
-from infra.embedded.processes import ProcessError
+from infra.embedded.processes import ProcessError, wait_for_end
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it tests what root does")
 
@@ -196,6 +195,6 @@ def test_orphaned_backends_are_ended_first(layout: Layout) -> None:
         server.kill()
         server.wait(5)
         assert database.start()
-        assert not any(psutil.pid_exists(child.pid) and child.is_running() for child in children[:1])
+        assert wait_for_end(children, timeout_seconds=0) == []
     finally:
         database.stop()
