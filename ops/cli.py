@@ -102,7 +102,7 @@ def bench(
     environment: Environment = "local",
     project: Project = Path(),
     rounds: Annotated[int, typer.Option(min=3, max=100, help="Interleaved rounds of each server.")] = 8,
-    seconds: Annotated[float, typer.Option(min=0.2, max=60, help="Length of a round.")] = 2.0,
+    seconds: Annotated[float, typer.Option(min=0.2, max=60, help="Length of a round.")] = 1.0,
     as_json: Json = False,
 ) -> None:
     """Measure our API against the ceiling: ratios in one run, on one core each."""

@@ -4,6 +4,7 @@ A process is known by its command line, which names a file of this environment, 
 file: a stale pid file can't mislead us, and a pid reused by another program is never signalled.
 """
 
+import atexit
 import contextlib
 import ctypes
 import os
@@ -22,7 +23,14 @@ LINE_LETTERS = 500
 TROUBLE = (("No space left on device",), ("FATAL", "PANIC"), ("ERROR", "error"))
 """Words that tell of trouble, the gravest first; a full disk makes many other lines."""
 _libc = ctypes.CDLL(None, use_errno=True)
-_launched: list[subprocess.Popen[bytes]] = []  # Popen warns of a child that outlives its handle; these shall
+_launched: list[subprocess.Popen[bytes]] = []
+
+
+@atexit.register
+def _disown() -> None:
+    """Popen warns of a child that outlives its handle; what we launch is meant to."""
+    for process in _launched:
+        process.returncode = 0
 
 
 class ProcessError(Exception):
