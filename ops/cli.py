@@ -16,8 +16,7 @@ from infra.embedded.layout import Layout, LayoutError
 from infra.embedded.network import PortTakenError
 from infra.embedded.processes import ProcessError
 from infra.embedded.unprivileged import UnprivilegedError
-from ops.console import INTERRUPTED, fail
-from ops.errors import SlipwayError, UnreachableError, UsageError
+from ops.errors import INTERRUPTED, SlipwayError, UnreachableError, UsageError, fail
 from ops.steps import Steps
 
 ENVIRONMENTS = ("local",)

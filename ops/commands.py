@@ -39,6 +39,11 @@ def ceiling(*, port: int, database_url: str, password_file: Path, token_keys: Pa
     ]
 
 
+def bare_imports() -> list[str]:
+    """Import what the service cannot do without, and nothing else: the floor under every start."""
+    return [PYTHON, "-c", "import fastapi, sqlmodel, asyncpg"]
+
+
 def pinned(core: int, command: list[str]) -> list[str]:
     """The same command, on one core only (taskset(1))."""
     return ["taskset", "--cpu-list", str(core), *command]

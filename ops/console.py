@@ -4,7 +4,7 @@ import signal
 import sys
 from types import FrameType
 
-INTERRUPTED, TERMINATED = 130, 143  # 128 and the signal's number, as shells say it
+from ops.errors import INTERRUPTED, TERMINATED, fail
 
 
 class TerminatedError(BaseException):
@@ -27,12 +27,6 @@ def call(words: list[str]) -> int:
         return fail("interrupted; run it again to go on", INTERRUPTED)
     except TerminatedError:
         return fail("terminated; run it again to go on", TERMINATED)
-
-
-def fail(message: str, exit_code: int) -> int:
-    """One line on standard error; the exit code, to be returned."""
-    print(f"slipway: {message}", file=sys.stderr)
-    return exit_code
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> None:

@@ -4,7 +4,13 @@ SlipwayError                1
 ├── CheckFailedError        1   a check failed, or a step of a deploy did
 ├── UsageError              2   wrong usage or configuration
 └── UnreachableError        4   the environment could not be reached
+
+A signal is no error: its exit code is 128 and its number, as shells say it.
 """
+
+import sys
+
+INTERRUPTED, TERMINATED = 130, 143
 
 
 class SlipwayError(Exception):
@@ -27,3 +33,9 @@ class UnreachableError(SlipwayError):
     """Nothing answers where the environment should be."""
 
     exit_code = 4
+
+
+def fail(message: str, exit_code: int) -> int:
+    """Tell a failure in one line on standard error; the exit code, to be returned."""
+    print(f"slipway: {message}", file=sys.stderr)
+    return exit_code

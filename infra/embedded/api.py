@@ -35,7 +35,7 @@ from infra.embedded.cache import Cache
 from infra.embedded.database import Database
 from infra.embedded.layout import Layout, write_atomically
 from infra.embedded.migration import clean
-from infra.embedded.network import HOST
+from infra.embedded.network import client, port_of
 from infra.embedded.processes import ProcessError, Signature, find, last_words, launch, stop, wait_until
 
 STOP_SECONDS = DRAIN_SECONDS + 5
@@ -266,24 +266,6 @@ class Api:
             "configuration": _digest(self.text(plan)),
         }
         write_atomically(self._serving, json.dumps(told, indent=2) + "\n")
-
-
-def client(address: str, *, timeout_seconds: float = 10) -> httpx.Client:
-    """An HTTP client for `127.0.0.1:PORT` or `unix:PATH`, deaf to the caller's proxy settings."""
-    if address.startswith("unix:"):
-        transport = httpx.HTTPTransport(uds=address.removeprefix("unix:"))
-        return httpx.Client(transport=transport, base_url="http://slipway", timeout=timeout_seconds)
-    return httpx.Client(base_url=f"http://{address}", timeout=timeout_seconds, trust_env=False)
-
-
-def local_address(port: int) -> str:
-    """The public address of the embedded target."""
-    return f"{HOST}:{port}"
-
-
-def port_of(address: str) -> int:
-    """The port of `127.0.0.1:PORT`."""
-    return int(address.rpartition(":")[2])
 
 
 def _started_at(address: str) -> float:

@@ -1,6 +1,8 @@
-"""The loopback port that the API answers on."""
+"""Where the API answers: a loopback port, or a private socket for a set of processes that nobody but us visits."""
 
 import socket
+
+import httpx
 
 from infra.contract import DEFAULT_PORT
 
@@ -42,3 +44,21 @@ def is_free(port: int) -> bool:
         except OSError:
             return False
         return True
+
+
+def client(address: str, *, timeout_seconds: float = 10) -> httpx.Client:
+    """An HTTP client for `127.0.0.1:PORT` or `unix:PATH`, deaf to the caller's proxy settings."""
+    if address.startswith("unix:"):
+        transport = httpx.HTTPTransport(uds=address.removeprefix("unix:"))
+        return httpx.Client(transport=transport, base_url="http://slipway", timeout=timeout_seconds)
+    return httpx.Client(base_url=f"http://{address}", timeout=timeout_seconds, trust_env=False)
+
+
+def local_address(port: int) -> str:
+    """The public address of the embedded target."""
+    return f"{HOST}:{port}"
+
+
+def port_of(address: str) -> int:
+    """The port of `127.0.0.1:PORT`."""
+    return int(address.rpartition(":")[2])

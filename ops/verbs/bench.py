@@ -7,18 +7,21 @@ so that a machine that drifts drifts for both.
 import contextlib
 import json
 import os
+import statistics
 import subprocess
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import psutil
 
-from infra.contract import API_PREFIX, APP_ROLE
+from infra.contract import API_PREFIX, APP_ROLE, READY_PATH
 from infra.embedded import secrets
-from infra.embedded.api import Api, Plan, client, local_address
+from infra.embedded.api import Api, Plan
 from infra.embedded.database import Database
 from infra.embedded.layout import Layout, write_atomically
-from infra.embedded.network import free_port
+from infra.embedded.network import client, free_port, local_address
 from infra.embedded.processes import end_child, follow_parent, wait_until
 from ops import commands, load
 from ops.errors import CheckFailedError, UsageError
@@ -27,6 +30,8 @@ from ops.verbs.up import Options, up
 
 ROWS = 200
 """The account that is read has at least so many tasks."""
+STARTS = 5
+"""Starts of the API that are timed, each beside the bare imports."""
 
 
 def bench(layout: Layout, rounds: int, seconds: float, steps: Steps) -> tuple[dict[str, Any], list[str]]:
@@ -50,8 +55,15 @@ def bench(layout: Layout, rounds: int, seconds: float, steps: Steps) -> tuple[di
     with contextlib.ExitStack() as stack:
         stack.enter_context(_database_on(Database(layout), cores[1]))
         plan = Plan(layout.releases / release, local_address(free_port(None, 8100)), workers=1, core=cores[0])
+        stack.callback(api.stop)
+        with steps.step("start-up", spin=False) as step:
+            start = _start_up(api, replace(plan, core=None))
+            write_atomically(layout.state / "start-up.json", json.dumps(start, indent=2) + "\n")
+            step.say(
+                f"first 200 on {READY_PATH} after {start['ready_seconds']:.2f} s, "
+                f"of which bare imports {start['imports_seconds']:.2f} s"
+            )
         with steps.step("servers") as step:
-            stack.callback(api.stop)
             api.start(plan)
             ceiling = stack.enter_context(_ceiling(layout, cores[0]))
             step.say(f"ours on {plan.address}, the ceiling on {ceiling}")
@@ -71,6 +83,25 @@ def bench(layout: Layout, rounds: int, seconds: float, steps: Steps) -> tuple[di
         f"{one['ours_rps']:,.0f} against {one['ceiling_rps']:,.0f} requests a second"
         for kind, one in result.items()
     ]
+
+
+def _start_up(api: Api, plan: Plan) -> dict[str, float]:
+    """Median seconds from process start to ready, and of the bare imports that nobody can avoid, in pairs."""
+    ready, imports = [], []
+    for _ in range(STARTS):
+        began = time.perf_counter()
+        subprocess.run(commands.bare_imports(), check=True)
+        imports.append(time.perf_counter() - began)
+        began = time.perf_counter()
+        api.start(plan)
+        ready.append(time.perf_counter() - began)
+        api.stop()
+    excess = statistics.median(one - other for one, other in zip(ready, imports, strict=True))
+    return {
+        "ready_seconds": round(statistics.median(ready), 3),
+        "imports_seconds": round(statistics.median(imports), 3),
+        "excess_seconds": round(excess, 3),
+    }
 
 
 def _measure(

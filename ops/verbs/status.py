@@ -7,10 +7,11 @@ import httpx
 import psutil
 
 from infra.contract import READY_PATH, VERSION_PATH
-from infra.embedded.api import Api, client
+from infra.embedded.api import Api
 from infra.embedded.cache import Cache
 from infra.embedded.database import Database
 from infra.embedded.layout import Layout
+from infra.embedded.network import client
 from ops import record
 
 

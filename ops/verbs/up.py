@@ -14,12 +14,12 @@ from typing import Any
 
 from infra.contract import DISK_BYTES
 from infra.embedded import secrets
-from infra.embedded.api import LIGHT_HASH, Api, Plan, client, local_address, port_of
+from infra.embedded.api import LIGHT_HASH, Api, Plan
 from infra.embedded.cache import Cache
 from infra.embedded.database import Database
 from infra.embedded.layout import Layout
 from infra.embedded.migration import Migration
-from infra.embedded.network import free_port, is_free
+from infra.embedded.network import client, free_port, is_free, local_address, port_of
 from infra.embedded.processes import ProcessError
 from ops import load, lock, release, smoke
 from ops.errors import CheckFailedError, SlipwayError

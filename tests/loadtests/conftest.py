@@ -1,7 +1,6 @@
 import json
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +13,8 @@ import pytest
 from infra.embedded import secrets
 from infra.embedded.database import Database
 from infra.embedded.layout import Layout
-from infra.embedded.migration import Migration
 from loadtests.recorder import Recorder, Samples, read_samples
+from tests.environments import migrated_database
 
 ROOT = Path(__file__).parents[2]
 
@@ -36,19 +35,9 @@ class Migrated:
 @pytest.fixture(scope="session")
 def migrated() -> Iterator[Migrated]:
     """PostgreSQL of these tests' own: they fill it, and others count their rows."""
-    with tempfile.TemporaryDirectory(prefix="slipway-test-", ignore_cleanup_errors=True) as folder:
-        layout = Layout(Path(folder))
-        layout.create()
-        secrets.ensure(layout)
-        database = Database(layout)
-        database.start()
-        try:
-            job = Migration(layout, ROOT)
-            job.bootstrap()
-            job.upgrade(Path(folder) / "migration.json")
-            yield Migrated(layout, database.url("slipway_app"), secrets.path_of(layout, "app_password"))
-        finally:
-            database.stop()
+    with migrated_database() as database:
+        layout = database.layout
+        yield Migrated(layout, database.url("slipway_app"), secrets.path_of(layout, "app_password"))
 
 
 @pytest.fixture

@@ -1,18 +1,13 @@
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from infra.embedded import secrets
 from infra.embedded.layout import Layout
+from tests.environments import fresh_layout
 
 
 @pytest.fixture
 def layout() -> Iterator[Layout]:
     """A fresh environment's folders and secrets, for a test that stops and breaks things."""
-    with tempfile.TemporaryDirectory(prefix="slipway-test-", ignore_cleanup_errors=True) as folder:
-        layout = Layout(Path(folder))
-        layout.create()
-        secrets.ensure(layout)
+    with fresh_layout() as layout:
         yield layout

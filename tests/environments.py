@@ -1,0 +1,39 @@
+"""An embedded environment's folders with their secrets, for tests that need real parts."""
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from infra.embedded import secrets
+from infra.embedded.database import Database
+from infra.embedded.layout import Layout
+from infra.embedded.migration import Migration
+
+ROOT = Path(__file__).parent.parent
+
+
+@contextlib.contextmanager
+def fresh_layout() -> Iterator[Layout]:
+    """Folders and secrets; nothing runs yet, and whoever starts a part stops it."""
+    # A short path of its own: pytest's own temporary folders are too deep for a socket's name.
+    with tempfile.TemporaryDirectory(prefix="slipway-test-", ignore_cleanup_errors=True) as folder:
+        layout = Layout(Path(folder))
+        layout.create()
+        secrets.ensure(layout)
+        yield layout
+
+
+@contextlib.contextmanager
+def migrated_database() -> Iterator[Database]:
+    """PostgreSQL with this checkout's schema and roles."""
+    with fresh_layout() as layout:
+        database = Database(layout)
+        database.start()
+        try:
+            job = Migration(layout, ROOT)
+            job.bootstrap()
+            job.upgrade(layout.home / "migration.json")
+            yield database
+        finally:
+            database.stop()
