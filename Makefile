@@ -1,12 +1,13 @@
 # Slipway: `make` alone says what there is.
-PYTHON ?= python3
-ENVIRONMENT ?= local
-UP ?=
-BENCH ?=
+# These are set as in `make up PYTHON=python3.12`; variables of the same name in the shell mean something else there.
+PYTHON = python3
+ENVIRONMENT = local
+UP =
+BENCH =
 SLIPWAY = .venv/bin/slipway
 PYTEST = .venv/bin/pytest
 COMPILE = .venv/bin/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 pyproject.toml
-PARALLEL ?= auto
+PARALLEL = auto
 # The README's commands measure a load, which wants the machine for itself: they run last, alone.
 ALONE = tests/deploy/test_readme.py
 

@@ -10,7 +10,7 @@ import hashlib
 import os
 import subprocess
 import sys
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 
 OLDEST = (3, 11)
@@ -126,7 +126,7 @@ def environment() -> dict[str, str]:
     return known
 
 
-@cache
+@lru_cache(maxsize=None)
 def pip_setting(name: str) -> str:
     """What pip's own configuration says (pip manual, "Configuration"); empty where it says nothing."""
     from_environment = os.environ.get("PIP_" + name.upper().replace("-", "_"))

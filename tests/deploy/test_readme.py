@@ -5,6 +5,7 @@ import os
 import pty
 import re
 import select
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -73,6 +74,21 @@ def in_a_terminal(command: str, folder: Path) -> tuple[int, str]:
     return child.returncode, output
 
 
+def assert_measured(clone: Path, output: str) -> None:
+    """A deploy with its load leaves a baseline with enough samples, and a page that can be mailed."""
+    (record,) = (clone / ".slipway" / "local" / "records").iterdir()
+    baseline = json.loads((record / "baseline.json").read_text())
+    kinds = baseline["kinds"]
+    assert {"list_tasks", "get_task", "create_task", "register", "login"} <= set(kinds)
+    assert min(kind["count"] for kind in kinds.values()) >= 1000
+    assert sum(kind["errors"] for kind in kinds.values()) == 0
+    assert all(0 < kind["min_ms"] <= kind["p50_ms"] <= kind["p99_ms"] <= kind["max_ms"] for kind in kinds.values())
+    page = record / "report.html"
+    assert page.stat().st_size < 500_000
+    assert page.as_uri() in output.replace("\r\n", "")
+    assert json.loads((record / "outcome.json").read_text())["outcome"] == "passed"
+
+
 def address_of(clone: Path) -> str:
     """Where the clone's environment answers; another one may have the usual port."""
     told = clone / ".slipway" / "local" / "api.json"
@@ -81,6 +97,8 @@ def address_of(clone: Path) -> str:
 
 @pytest.mark.timeout(900)
 def test_every_command_of_the_readme_works(clone: Path) -> None:
+    if shutil.which("curl") is None:
+        pytest.skip("curl is not installed: the API clients' page uses it")
     variables = ""
     for page in PAGES:
         if page != PAGES[0]:
@@ -93,6 +111,8 @@ def test_every_command_of_the_readme_works(clone: Path) -> None:
             said = command.replace(ADDRESS, address_of(clone))
             code, output = in_a_terminal(variables + said, clone)
             assert code == 0, f"{page}: {command}\n{output}"
+            if command == "make up":
+                assert_measured(clone, output)
             if re.match(r"[A-Z]+=", command):
                 variables += said + "\n"
 
