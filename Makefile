@@ -1,6 +1,7 @@
 # Slipway: `make` alone says what there is.
 # These are set as in `make up PYTHON=python3.12`; variables of the same name in the shell mean something else there.
 PYTHON = python3
+unexport PYTHONPATH PYTHONHOME
 ENVIRONMENT = local
 UP =
 BENCH =

@@ -7,6 +7,7 @@ every run starts from the same rows.
 
 import argparse
 import asyncio
+import logging
 import sys
 import time
 from collections.abc import Sequence
@@ -38,6 +39,9 @@ TASK_COLUMNS = (
 PASSWORDS = PasswordHash((Argon2Hasher(time_cost=2, memory_cost=19_456, parallelism=1),))
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+
+
+GONE = "the dataset was not loaded, nothing of it is left: PostgreSQL went away, and its log says why"
 
 
 class DatasetError(Exception):
@@ -78,20 +82,37 @@ async def load(
         connection = await asyncpg.connect(database_url, password=password, timeout=10)
     except (OSError, asyncpg.PostgresError, TimeoutError, ValueError) as error:
         raise DatasetError(f"no connection to the database ({_one_line(error)}): is the environment up?") from error
+    # asyncpg waits for ever in a COPY whose server has gone (its writer is never resumed): end the work ourselves.
+    work = asyncio.create_task(_load(connection, population, account_password, credentials))
+
+    def give_up(_: object) -> None:
+        work.cancel()
+
+    connection.add_termination_listener(give_up)
     try:
-        async with connection.transaction():
-            # Loading takes longer than a request may; a second loader waits for the first and then finds all done.
-            await connection.execute("SET LOCAL statement_timeout = 0")
-            await connection.execute("SELECT pg_advisory_xact_lock(hashtext('slipway load dataset'))")
-            said = await _bring_about(connection, population, account_password)
-            write_credentials(credentials, _credentials(population, account_password))
-        return f"{said}{await _refresh_statistics(connection)}" if said.startswith("loaded") else said
+        return await work
+    except asyncio.CancelledError:
+        if not connection.is_closed():
+            raise  # it is we who were cancelled
+        raise DatasetError(GONE) from None
     except asyncpg.UndefinedTableError as error:
         raise DatasetError(f"{error}: migrate the database first (slipway-migrate)") from error
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        if connection.is_closed():
+            raise DatasetError(GONE) from error
         raise DatasetError(f"the dataset was not loaded, nothing of it is left: {_one_line(error)}") from error
     finally:
         await connection.close(timeout=5)
+
+
+async def _load(connection: Connection, population: Population, account_password: str, credentials: Path) -> str:
+    async with connection.transaction():
+        # Loading takes longer than a request may; a second loader waits for the first and then finds all done.
+        await connection.execute("SET LOCAL statement_timeout = 0")
+        await connection.execute("SELECT pg_advisory_xact_lock(hashtext('slipway load dataset'))")
+        said = await _bring_about(connection, population, account_password)
+        write_credentials(credentials, _credentials(population, account_password))
+    return f"{said}{await _refresh_statistics(connection)}" if said.startswith("loaded") else said
 
 
 async def _bring_about(connection: Connection, population: Population, account_password: str) -> str:
@@ -185,6 +206,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code (0 loaded or already there, 1 not loaded, 2 wrong parameters)."""
     options = _arguments(arguments)
+    logging.getLogger("asyncio").setLevel(logging.ERROR)  # it would warn of each write to a server that is gone
     try:
         parameters = Parameters(options.accounts, options.tasks, options.seed)
     except ValueError as error:

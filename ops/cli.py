@@ -3,6 +3,7 @@
 Exit codes: 0 done or pass; 1 a check failed; 2 wrong usage or configuration; 3 inconclusive; 4 unreachable.
 """
 
+import errno
 import json
 import sys
 from pathlib import Path
@@ -142,7 +143,7 @@ def run(words: list[str]) -> int:
         code = next(code for kind, code in EXIT_CODES.items() if isinstance(error, kind))
         return fail(str(error), error.exit_code if isinstance(error, SlipwayError) else code)
     except OSError as error:
-        return fail(f"{error.strerror}: {error.filename or 'no file named'}", SlipwayError.exit_code)
+        return fail(_os_error_message(error), SlipwayError.exit_code)
     except Exception as error:
         if (message := _usage_message(error)) is None:
             raise
@@ -150,6 +151,12 @@ def run(words: list[str]) -> int:
     if code == INTERRUPTED:
         raise KeyboardInterrupt
     return code
+
+
+def _os_error_message(error: OSError) -> str:
+    remedy = "; free some space and run it again" if error.errno == errno.ENOSPC else ""
+    where = f": {error.filename}" if error.filename else ""
+    return f"{error.strerror or error}{where}{remedy}"
 
 
 def _usage_message(error: Exception) -> str | None:

@@ -1,14 +1,15 @@
 """The dataset and the load run, as children that show their own progress."""
 
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
 
-from infra.contract import APP_ROLE
+from infra.contract import APP_ROLE, DISK_BYTES
 from infra.embedded import secrets
 from infra.embedded.database import Database
 from infra.embedded.layout import Layout
-from infra.embedded.processes import end_child, follow_parent
+from infra.embedded.processes import end_child, environment, follow_parent
 from ops import commands
 from ops.errors import CheckFailedError
 from ops.record import Record
@@ -22,12 +23,27 @@ def credentials_of(layout: Layout) -> Path:
     return layout.home / "dataset.json"
 
 
+def check_disk(layout: Layout) -> None:
+    """See that there is room for the dataset, unless it is there already.
+
+    Raises:
+        CheckFailedError: there is not; a full disk would stop PostgreSQL half-way.
+    """
+    free = shutil.disk_usage(layout.home).free
+    if free < DISK_BYTES and not credentials_of(layout).exists():
+        raise CheckFailedError(
+            f"{free >> 20} MiB are free in {layout.home}, and an environment with its dataset needs "
+            f"{DISK_BYTES >> 20}: free some space and run it again"
+        )
+
+
 def load_dataset(layout: Layout) -> None:
     """The accounts and tasks that the load works on; loaded once.
 
     Raises:
         CheckFailedError: it could not be loaded.
     """
+    check_disk(layout)
     command = commands.load_dataset(
         database_url=Database(layout).url(APP_ROLE),
         password_file=secrets.path_of(layout, "app_password"),
@@ -54,7 +70,7 @@ def run_load(layout: Layout, record: Record, conditions: dict[str, Any], host: s
 
 
 def _run(command: list[str], *, what: str) -> None:
-    with subprocess.Popen(command, preexec_fn=follow_parent) as child:  # noqa: PLW1509 - we start no threads
+    with subprocess.Popen(command, env=environment(), preexec_fn=follow_parent) as child:  # noqa: PLW1509 - we start no threads
         try:
             code = child.wait()
         except BaseException:

@@ -42,7 +42,7 @@ def _refusal(path: Path, environment: str) -> str:
     try:
         holder = json.loads(path.read_text())
         who = "`slipway {verb}` (pid {pid}, by {user}, since {since})".format(**holder)
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         who = "another slipway command"
     return f"{who} is at work on {environment}: wait for it to end, or stop it"
 

@@ -35,10 +35,10 @@ class Record:
     def read(self, name: str) -> dict[str, Any]:
         """One JSON file; empty where there is none, or none that can be read."""
         try:
-            content: dict[str, Any] = json.loads((self.folder / name).read_text())
+            content = json.loads((self.folder / name).read_text())
         except (OSError, ValueError):
             return {}
-        return content
+        return content if isinstance(content, dict) else {}
 
 
 def newest(records: Path) -> Record | None:

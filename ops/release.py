@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.embedded.layout import Layout, write_atomically
-from infra.embedded.migration import clean, command
+from infra.embedded.migration import command
 from infra.embedded.processes import run_job
 from ops.errors import UsageError
 
@@ -55,14 +55,10 @@ def build(layout: Layout) -> Release:
     digest = source_digest(layout.project, version)
     name = f"{version}-{digest.removeprefix('sha256:')[:DIGEST_LETTERS]}"
     snapshot = layout.releases / name
-    if not (snapshot / "release.json").exists():
-        _take_snapshot(layout.project, snapshot, {"release": name, "version": version, "digest": digest})
-    return load(snapshot)
-
-
-def load(snapshot: Path) -> Release:
-    """The release whose snapshot lies there."""
-    return Release(snapshot, json.loads((snapshot / "release.json").read_text()))
+    manifest = {"release": name, "version": version, "digest": digest}
+    if (kept := _read_manifest(snapshot)) is not None and kept.items() >= manifest.items():
+        return Release(snapshot, kept)
+    return Release(snapshot, _take_snapshot(layout.project, snapshot, manifest))
 
 
 def source_digest(project: Path, version: str) -> str:
@@ -95,7 +91,16 @@ def _version(project: Path) -> str:
     return str(version)
 
 
-def _take_snapshot(project: Path, snapshot: Path, manifest: dict[str, Any]) -> None:
+def _read_manifest(snapshot: Path) -> dict[str, Any] | None:
+    """The manifest in a snapshot; None where there is none that can be read, and the snapshot is taken again."""
+    try:
+        manifest = json.loads((snapshot / "release.json").read_text())
+    except (OSError, ValueError):
+        return None
+    return manifest if isinstance(manifest, dict) else None
+
+
+def _take_snapshot(project: Path, snapshot: Path, manifest: dict[str, Any]) -> dict[str, Any]:
     partial = snapshot.with_name(f".{snapshot.name}.{os.getpid()}")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -104,13 +109,12 @@ def _take_snapshot(project: Path, snapshot: Path, manifest: dict[str, Any]) -> N
             target = partial / path.relative_to(project)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target)
-        described = run_job(
-            command("describe"), environment=clean({}), folder=partial, timeout_seconds=DESCRIBE_SECONDS
-        )
+        described = run_job(command("describe"), folder=partial, timeout_seconds=DESCRIBE_SECONDS)
         now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-        text = json.dumps(manifest | {"schema": json.loads(described), "created_at": now}, indent=2)
-        write_atomically(partial / "release.json", text + "\n")
+        manifest = manifest | {"schema": json.loads(described), "created_at": now}
+        write_atomically(partial / "release.json", json.dumps(manifest, indent=2) + "\n")
         shutil.rmtree(snapshot, ignore_errors=True)
         partial.rename(snapshot)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+    return manifest

@@ -51,10 +51,18 @@ class Steps:
         """The finished steps, for the record."""
         return [{"name": step.name, "seconds": round(step.seconds, 3), "said": step.said} for step in self.done]
 
-    def _spinner(self, name: str) -> contextlib.AbstractContextManager[Any]:
+    @contextlib.contextmanager
+    def _spinner(self, name: str) -> Iterator[None]:
         if not self.console.is_terminal:
-            return contextlib.nullcontext()
+            yield
+            return
         columns = (SpinnerColumn(), TextColumn(f"{name:<10}"), TimeElapsedColumn())
         progress = Progress(*columns, console=self.console, transient=True)
         progress.add_task(name, total=None)
-        return progress
+        try:
+            # Inside the try: Ctrl-C may come while it starts, when the cursor is hidden already.
+            progress.start()
+            yield
+        finally:
+            progress.stop()
+            self.console.show_cursor()

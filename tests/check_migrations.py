@@ -4,7 +4,7 @@ import sys
 
 from infra.contract import MIGRATOR_ROLE, SECRETS_DIR_SETTING, job_settings
 from infra.embedded import secrets
-from infra.embedded.migration import clean, command
+from infra.embedded.migration import command
 from infra.embedded.processes import ProcessError, run_job
 from tests.environments import ROOT, migrated_database
 
@@ -16,7 +16,7 @@ def main() -> int:
             settings = job_settings(environment="local", database_url=database.url(MIGRATOR_ROLE)) | {
                 SECRETS_DIR_SETTING: str(secrets.folder_of(database.layout, "migration"))
             }
-            run_job(command("check"), environment=clean(settings), folder=ROOT, timeout_seconds=60)
+            run_job(command("check"), settings=settings, folder=ROOT, timeout_seconds=60)
     except ProcessError as error:
         print(f"the migrations and the models differ: {error}; add a revision", file=sys.stderr)
         return 1

@@ -34,7 +34,6 @@ from infra.embedded import secrets
 from infra.embedded.cache import Cache
 from infra.embedded.database import Database
 from infra.embedded.layout import Layout, write_atomically
-from infra.embedded.migration import clean
 from infra.embedded.network import client, port_of
 from infra.embedded.processes import ProcessError, Signature, find, last_words, launch, stop, wait_until
 
@@ -125,12 +124,14 @@ class Api:
         return Plan(Path(told["snapshot"]), told["address"], told["workers"]) if told else None
 
     def remembered(self) -> dict[str, Any]:
-        """What was last served, whether it runs or not; empty where nothing is known."""
+        """What was last served, whether it runs or not; empty where nothing is known, or nothing that makes sense."""
         try:
             told: dict[str, Any] = json.loads(self._serving.read_text())
-        except (OSError, ValueError):
+            port_of(told["address"])
+            known = isinstance(told["snapshot"], str) and isinstance(told["workers"], int)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return {}
-        return told
+        return told if known else {}
 
     def serves(self, plan: Plan) -> bool:
         """Whether exactly this is being served, and answers."""
@@ -157,7 +158,8 @@ class Api:
             "from service.server import *",
             f"bind = [{plan.address!r}]",
             f"workers = {plan.workers}",
-            f"chdir = {str(plan.snapshot)!r}",
+            # SIGUSR2 changes to the folder it was started in: one that is always there, not a snapshot.
+            f"chdir = {str(self.layout.home)!r}",
             f"raw_env = {[f'{name}={value}' for name, value in settings.items()]!r}",
         )
         return "\n".join(lines) + "\n"
@@ -172,7 +174,7 @@ class Api:
         if plan.address.startswith("unix:"):
             Path(plan.address.removeprefix("unix:")).unlink(missing_ok=True)
         pin = partial(os.sched_setaffinity, 0, [plan.core]) if plan.core is not None else None
-        master = launch(self.command(), log=self.log, environment=clean({}), folder=self.layout.home, preexec=pin)
+        master = launch(self.command(), log=self.log, folder=self.layout.home, preexec=pin)
         try:
             wait_until(
                 lambda: self._listens(plan.address) and self.ready(plan.address),
@@ -251,7 +253,8 @@ class Api:
                 old.send_signal(signal.SIGUSR2)
                 asked = time.monotonic()
             seen = seen or bool(successors)
-            if _started_at(plan.address) > asked_at:
+            # All of it: a worker that the old master replaces meanwhile is young, but nobody's successor.
+            if successors and successors[0].children() and _answers_since(asked_at, plan):
                 return
             time.sleep(0.02)
         raise ProcessError(
@@ -268,14 +271,15 @@ class Api:
         write_atomically(self._serving, json.dumps(told, indent=2) + "\n")
 
 
-def _started_at(address: str) -> float:
-    """When the worker that answers now was started, in seconds since the epoch; 0 where none answers."""
+def _answers_since(moment: float, plan: Plan) -> bool:
+    """Whether the worker that answers now serves this plan's release and started after `moment` (epoch seconds)."""
     try:
-        with client(address, timeout_seconds=3) as http:
+        with client(plan.address, timeout_seconds=3) as http:
             answer = http.get(VERSION_PATH).json()
-        return datetime.fromisoformat(answer["started_at"]).astimezone(UTC).timestamp()
+        started_at = datetime.fromisoformat(answer["started_at"]).astimezone(UTC).timestamp()
     except (httpx.HTTPError, ValueError, KeyError):
-        return 0.0
+        return False
+    return bool(started_at > moment and answer["release"] == plan.snapshot.name)
 
 
 def _successors(master: psutil.Process) -> list[psutil.Process]:

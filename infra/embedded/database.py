@@ -17,7 +17,17 @@ import psutil
 from infra.contract import ADMIN_ROLE, DATABASE_NAME
 from infra.embedded import secrets
 from infra.embedded.layout import Layout
-from infra.embedded.processes import ProcessError, Signature, find, launch, run_job, stop, wait_for_end, wait_until
+from infra.embedded.processes import (
+    ProcessError,
+    Signature,
+    environment,
+    find,
+    launch,
+    run_job,
+    stop,
+    wait_for_end,
+    wait_until,
+)
 from infra.embedded.unprivileged import disguise
 
 START_SECONDS = 60
@@ -114,7 +124,7 @@ class Database:
     def answers(self) -> bool:
         """Whether the server accepts connections (pg_isready)."""
         command = (program("pg_isready"), "--quiet", "--timeout=3", "--host", self.socket_directory)
-        return subprocess.run(command, check=False).returncode == 0
+        return subprocess.run(command, env=environment(), check=False).returncode == 0
 
     def version(self) -> str:
         """The server's version, such as 18.4."""

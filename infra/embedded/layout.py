@@ -9,6 +9,8 @@ from pathlib import Path
 
 # sockaddr_un.sun_path holds 108 bytes with its final NUL (unix(7)); ".s.PGSQL.5432.lock" is the longest name in it.
 SOCKET_FOLDER_MAX_BYTES = 107 - len("/.s.PGSQL.5432.lock")
+UNUSABLE = frozenset('"$`\\\n\r')
+"""Characters that initdb's own way of quoting (appendShellString, find_other_exec) does not survive."""
 
 
 class LayoutError(Exception):
@@ -65,8 +67,13 @@ class Layout:
         """Make the folders, private to this user.
 
         Raises:
-            LayoutError: a folder can't be made, or the short socket folder belongs to somebody else.
+            LayoutError: a folder can't be made, the short socket folder belongs to somebody else, or the path holds
+                a character that PostgreSQL's programs refuse in theirs.
         """
+        for letter in UNUSABLE & set(str(self.project)):
+            raise LayoutError(
+                f"{self.project} holds {letter!r}, which initdb can't have in its path: rename the folder"
+            )
         for folder in (self.state, self.home, self.releases, self.records, self.logs, self.run):
             try:
                 folder.mkdir(mode=0o700, exist_ok=True)
@@ -89,7 +96,9 @@ def write_atomically(path: Path, text: str, *, mode: int = 0o644) -> None:
             os.fsync(file.fileno())
         os.chmod(name, mode)  # noqa: PTH101 - a name from mkstemp
         os.replace(name, path)  # noqa: PTH105 - likewise
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name)  # noqa: PTH108 - likewise
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(path)  # a failed write does not say where
         raise

@@ -1,9 +1,7 @@
 """The migration job and its bootstrap, run from a release's snapshot as a process of their own."""
 
 import hashlib
-import os
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,17 +61,9 @@ class Migration:
             environment=self.layout.environment,
             database_url=Database(self.layout).url(role, database),
         ) | {SECRETS_DIR_SETTING: str(secrets.folder_of(self.layout, process))}
-        run_job(
-            command(verb, *words), environment=clean(settings), folder=self.snapshot, timeout_seconds=timeout_seconds
-        )
+        run_job(command(verb, *words), settings=settings, folder=self.snapshot, timeout_seconds=timeout_seconds)
 
 
 def command(*words: str) -> tuple[str, ...]:
     """The job's command line; `-m` puts the current folder, the snapshot, before everything installed."""
     return (sys.executable, "-m", MIGRATION_MODULE, *words)
-
-
-def clean(settings: Mapping[str, str]) -> dict[str, str]:
-    """Our environment variables with these settings and none of the caller's own SLIPWAY_ ones."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("SLIPWAY_")}
-    return kept | dict(settings)

@@ -60,5 +60,12 @@ def local_address(port: int) -> str:
 
 
 def port_of(address: str) -> int:
-    """The port of `127.0.0.1:PORT`."""
-    return int(address.rpartition(":")[2])
+    """The port of `127.0.0.1:PORT`.
+
+    Raises:
+        ValueError: it is no such address.
+    """
+    port = int(address.removeprefix(f"{HOST}:"))
+    if not 0 < port < 1 << 16:
+        raise ValueError(f"{address} has no port from 1 to 65535")
+    return port

@@ -22,6 +22,8 @@ LOG_TAIL_BYTES = 16_384
 LINE_LETTERS = 500
 TROUBLE = (("No space left on device",), ("FATAL", "PANIC"), ("ERROR", "error"))
 """Words that tell of trouble, the gravest first; a full disk makes many other lines."""
+STEERING = ("SLIPWAY_", "PG", "GUNICORN_")
+"""Variables of the caller's shell that the service, libpq, asyncpg and gunicorn would obey."""
 _libc = ctypes.CDLL(None, use_errno=True)
 _launched: list[subprocess.Popen[bytes]] = []
 
@@ -68,11 +70,17 @@ def find(signature: Signature) -> list[psutil.Process]:
     return sorted(found, key=lambda process: (process.create_time(), process.pid))
 
 
+def environment(settings: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The variables that a process of ours gets: the caller's, but those that would steer it, and these settings."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(STEERING)}
+    return kept | dict(settings or {})
+
+
 def launch(
     command: Sequence[str],
     *,
     log: Path,
-    environment: Mapping[str, str] | None = None,
+    settings: Mapping[str, str] | None = None,
     folder: Path | None = None,
     preexec: Callable[[], None] | None = None,
 ) -> subprocess.Popen[bytes]:
@@ -83,7 +91,7 @@ def launch(
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            env=dict(environment) if environment is not None else None,
+            env=environment(settings),
             cwd=folder,
             start_new_session=True,
             preexec_fn=preexec,  # noqa: PLW1509 - we start no threads
@@ -95,7 +103,7 @@ def launch(
 def run_job(
     command: Sequence[str],
     *,
-    environment: Mapping[str, str] | None = None,
+    settings: Mapping[str, str] | None = None,
     folder: Path | None = None,
     timeout_seconds: float,
     preexec: Callable[[], None] | None = None,
@@ -111,7 +119,7 @@ def run_job(
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env=dict(environment) if environment is not None else None,
+        env=environment(settings),
         cwd=folder,
         text=True,
         preexec_fn=_with_parent(preexec),  # noqa: PLW1509 - we start no threads

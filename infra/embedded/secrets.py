@@ -11,7 +11,7 @@ import secrets as random_source
 from pathlib import Path
 
 from infra.contract import SECRET_FILES
-from infra.embedded.layout import Layout, write_atomically
+from infra.embedded.layout import Layout, LayoutError, write_atomically
 
 PASSWORDS = ("admin_password", "migrator_password", "app_password", "monitor_password", "cache_password")
 
@@ -24,13 +24,17 @@ def _token_keys() -> str:
 
 
 def ensure(layout: Layout) -> None:
-    """Generate what is missing, keep what is there, and give each process its own copies."""
+    """Keep what is there, bring back or generate what is missing, and give each process its own copies.
+
+    Raises:
+        LayoutError: the database's own password is lost for good.
+    """
     values = layout.home / "secrets" / "values"
     for folder in (values.parent, values):
         folder.mkdir(mode=0o700, exist_ok=True)
-    for name in PASSWORDS:
-        _write_once(values / name, random_source.token_urlsafe(32))
-    _write_once(values / "token_keys", _token_keys())
+    for name in (*PASSWORDS, "token_keys"):
+        if not _has_content(values / name):
+            write_atomically(values / name, _surviving_copy(layout, name) or _generate(layout, name), mode=0o600)
     for process, files in SECRET_FILES.items():
         folder = folder_of(layout, process)
         folder.mkdir(mode=0o700, exist_ok=True)
@@ -55,6 +59,24 @@ def read(layout: Layout, name: str) -> str:
     return path_of(layout, name).read_text()
 
 
-def _write_once(path: Path, value: str) -> None:
-    if not path.exists():
-        write_atomically(path, value, mode=0o600)
+def _generate(layout: Layout, name: str) -> str:
+    if name == "admin_password" and (layout.home / "postgres").exists():
+        raise LayoutError(
+            f"{path_of(layout, name)} is lost, and the database knows no other: put the file back, or start anew with "
+            "slipway clean"
+        )
+    return _token_keys() if name == "token_keys" else random_source.token_urlsafe(32)
+
+
+def _surviving_copy(layout: Layout, name: str) -> str | None:
+    """A lost secret as some process still has it."""
+    for process, files in SECRET_FILES.items():
+        for file, secret in files.items():
+            copy = folder_of(layout, process) / file
+            if secret == name and _has_content(copy):
+                return copy.read_text()
+    return None
+
+
+def _has_content(path: Path) -> bool:
+    return path.exists() and path.stat().st_size > 0

@@ -22,7 +22,7 @@ from infra.embedded.api import Api, Plan
 from infra.embedded.database import Database
 from infra.embedded.layout import Layout, write_atomically
 from infra.embedded.network import client, free_port, local_address
-from infra.embedded.processes import end_child, follow_parent, wait_until
+from infra.embedded.processes import end_child, environment, follow_parent, wait_until
 from ops import commands, load
 from ops.errors import CheckFailedError, UsageError
 from ops.steps import Steps
@@ -133,6 +133,7 @@ def _ceiling(layout: Layout, core: int) -> Iterator[str]:
         log.open("wb") as output,
         subprocess.Popen(
             commands.pinned(core, command),
+            env=environment(),
             stdout=output,
             stderr=output,
             preexec_fn=follow_parent,  # noqa: PLW1509

@@ -6,13 +6,11 @@ release has been proved beside it.
 """
 
 import contextlib
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from infra.contract import DISK_BYTES
 from infra.embedded import secrets
 from infra.embedded.api import LIGHT_HASH, Api, Plan
 from infra.embedded.cache import Cache
@@ -119,13 +117,16 @@ class Deploy:
 
     def provision(self, step: Step) -> None:
         """Secrets, PostgreSQL and Valkey; what runs is left as it is."""
-        _check_disk(self.layout)
+        if not self.database.data.exists():
+            load.check_disk(self.layout)
         secrets.ensure(self.layout)
+        # What we start is stopped again when nothing comes of it, but never under an API that serves.
+        serving = bool(self.api.masters())
         database_started = self.database.start()
-        if database_started:
+        if database_started and not serving:
             self.undo.callback(self.database.stop)
         cache_started = self.cache.start()
-        if cache_started:
+        if cache_started and not serving:
             self.undo.callback(self.cache.stop)
         step.say(f"PostgreSQL {_word(started=database_started)}, Valkey {_word(started=cache_started)}")
 
@@ -254,15 +255,6 @@ class Deploy:
         self.record.write("outcome.json", content)
         url = f"http://{self.address}" if outcome == "passed" else None
         return content | {"url": url, "record": str(self.record.folder)}
-
-
-def _check_disk(layout: Layout) -> None:
-    free = shutil.disk_usage(layout.home).free
-    if free < DISK_BYTES and not Database(layout).data.exists():
-        raise CheckFailedError(
-            f"{free >> 20} MiB are free in {layout.home}, and a new environment needs {DISK_BYTES >> 20}: "
-            "free some space and run it again"
-        )
 
 
 def _word(*, started: bool) -> str:

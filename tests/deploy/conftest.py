@@ -39,18 +39,23 @@ class Operator:
     def project(self) -> Path:
         return self.layout.project
 
-    def start(self, verb: str, *words: str) -> subprocess.Popen[str]:
-        """A verb in the background, with its output in one pipe."""
+    def start(self, verb: str, *words: str, **variables: str) -> subprocess.Popen[str]:
+        """A verb in the background, with its output in one pipe and more variables in its environment."""
         command = (str(SLIPWAY), verb, "local", "--project", str(self.project), *words)
         child = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+            command,
+            env=os.environ | variables,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
         )
         self.children.append(child)
         return child
 
-    def run(self, verb: str, *words: str) -> tuple[int, str]:
+    def run(self, verb: str, *words: str, **variables: str) -> tuple[int, str]:
         """A verb to its end: exit code and everything it printed."""
-        child = self.start(verb, *words)
+        child = self.start(verb, *words, **variables)
         output, _ = child.communicate(timeout=150)
         return child.returncode, output
 

@@ -47,6 +47,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     layout = Layout(folder)
     if layout.home.exists():
         stop_all(layout, Steps(Console(quiet=True)))
+    shutil.rmtree(layout.run, ignore_errors=True)
 
 
 def in_a_terminal(command: str, folder: Path) -> tuple[int, str]:

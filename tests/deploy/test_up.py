@@ -1,6 +1,7 @@
 """`slipway up` and its sisters, from outside: what they leave behind when all goes well and when it does not."""
 
 import json
+import shutil
 import signal
 import socket
 import subprocess
@@ -141,6 +142,46 @@ def test_a_release_that_cannot_start_leaves_the_old_one_serving(running: Operato
     assert "the API did not start" in output
     assert "broken at import" in output
     assert running.status()["parts"] == before["parts"]
+
+
+def test_what_up_repaired_stays_when_the_new_release_fails(running: Operator) -> None:
+    database, cache = Database(running.layout), Cache(running.layout)
+    for process in (database.process(), cache.process()):
+        assert process is not None
+        process.kill()
+    running.change("service/main.py", '\nraise RuntimeError("broken at import")\n')
+    code, _ = running.run("up", "--no-load")
+    assert code == 1
+    state = running.status()
+    assert state["serving"] is True
+    assert {part["state"] for part in state["parts"].values()} == {"ready"}
+
+
+def test_a_lost_snapshot_does_not_keep_the_next_release_from_taking_over(running: Operator) -> None:
+    url = running.status()["url"]
+    running.change()
+    shutil.rmtree(running.layout.releases)
+    with Visitors(url) as visitors:
+        running.up()
+    assert visitors.failures == []
+
+
+def test_the_shell_s_variables_do_not_steer_our_processes(operator: Operator) -> None:
+    code, output = operator.run(
+        "up",
+        "--no-load",
+        PGSERVICE="nosuch",
+        PGSSLMODE="require",
+        PGTARGETSESSIONATTRS="standby",
+        PGPORT="6666",
+        PGUSER="nobody",
+        GUNICORN_CMD_ARGS="--bind 127.0.0.1:9 --workers 7",
+        SLIPWAY_DATABASE_URL="nonsense",
+        HTTP_PROXY="http://127.0.0.1:9",
+        http_proxy="http://127.0.0.1:9",
+    )
+    assert code == 0, output
+    assert operator.status()["workers"] == 2
 
 
 def test_a_first_deploy_that_fails_leaves_nothing_running(operator: Operator) -> None:

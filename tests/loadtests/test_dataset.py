@@ -12,9 +12,12 @@ import pytest
 from pwdlib import PasswordHash
 from pwdlib.hashers.argon2 import Argon2Hasher
 
+from infra.embedded import secrets
 from infra.embedded.database import Database
+from infra.embedded.processes import stop
 from loadtests.dataset import DatasetError, load, main
 from loadtests.population import Parameters
+from tests.environments import migrated_database
 from tests.loadtests.conftest import Migrated
 
 SMALL = Parameters(accounts=30, tasks=900)
@@ -164,6 +167,25 @@ async def test_killed_half_way_leaves_nothing(
         await asyncio.sleep(0.05)
     assert (await count("account"), await count("task")) == (30, 900)
     assert (await load_into()).startswith("already loaded")
+
+
+def test_a_server_that_goes_away_ends_it_at_once(tmp_path: Path) -> None:
+    with migrated_database() as database:
+        command = [
+            *(sys.executable, "-m", "loadtests.dataset", "--database-url", database.url("slipway_app")),
+            *("--password-file", str(secrets.path_of(database.layout, "app_password"))),
+            *("--credentials", str(tmp_path / "credentials.json")),
+        ]
+        loader = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert loader.stdout is not None
+        time.sleep(1.5)
+        server = database.process()
+        assert server is not None
+        stop([*server.children(), server], timeout_seconds=5, ask=signal.SIGKILL)
+        _, errors = loader.communicate(timeout=20)
+    assert loader.returncode == 1
+    assert errors.count("\n") == 1
+    assert "PostgreSQL went away" in errors or "no connection to the database" in errors
 
 
 def test_main_says_what_it_did(database: Migrated, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

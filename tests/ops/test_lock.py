@@ -36,8 +36,9 @@ def test_a_dead_holder_holds_nothing(layout: Layout) -> None:
         pass
 
 
-def test_an_unreadable_lock_still_refuses(layout: Layout) -> None:
+@pytest.mark.parametrize("content", ["{", "[1]", "{}"])
+def test_an_unreadable_lock_still_refuses(layout: Layout, content: str) -> None:
     with lock.held(layout, "up"):
-        (layout.home / "lock").write_text("{")
+        (layout.home / "lock").write_text(content)
         with pytest.raises(lock.LockedError, match="another slipway command"), lock.held(layout, "up"):
             pass

@@ -26,8 +26,9 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
 
 def test_a_missing_or_broken_file_is_empty(tmp_path: Path) -> None:
     one = Record.begin(tmp_path, "r", NOON)
-    (one.folder / "outcome.json").write_text("{")
-    assert one.read("outcome.json") == one.read("none.json") == {}
+    for content in ("{", "[]"):
+        (one.folder / "outcome.json").write_text(content)
+        assert one.read("outcome.json") == one.read("none.json") == {}
 
 
 def test_no_records(tmp_path: Path) -> None:

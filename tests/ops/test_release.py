@@ -57,8 +57,11 @@ def test_a_source_that_cannot_be_read_leaves_no_snapshot(project: Layout) -> Non
     assert list(project.releases.iterdir()) == []
 
 
-def test_a_half_made_snapshot_is_made_again(project: Layout) -> None:
+@pytest.mark.parametrize("content", ["", "[]", "{}"])
+def test_a_broken_snapshot_is_taken_again(project: Layout, content: str) -> None:
     first = release.build(project)
+    (first.snapshot / "release.json").write_text(content)
+    assert release.build(project).digest == first.digest
     (first.snapshot / "release.json").unlink()
     assert release.build(project).digest == first.digest
 

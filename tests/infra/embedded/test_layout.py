@@ -1,3 +1,4 @@
+import errno
 import os
 from pathlib import Path
 
@@ -67,3 +68,22 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
         write_atomically(path, "\udcff")
     assert path.read_text() == "one"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("letter", ['"', "$", "`", "\\"])
+def test_a_path_that_initdb_cannot_have_is_refused(tmp_path: Path, letter: str) -> None:
+    project = tmp_path / f"a{letter}b"
+    project.mkdir()
+    with pytest.raises(LayoutError, match="rename the folder"):
+        Layout(project).create()
+    assert list(project.iterdir()) == []
+
+
+def test_a_write_that_fails_says_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left") as caught:
+        write_atomically(tmp_path / "file", "text")
+    assert caught.value.filename == str(tmp_path / "file")

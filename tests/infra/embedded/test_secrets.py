@@ -1,9 +1,11 @@
 import base64
 import json
 
+import pytest
+
 from infra.contract import SECRET_FILES
 from infra.embedded import secrets
-from infra.embedded.layout import Layout
+from infra.embedded.layout import Layout, LayoutError
 
 
 def test_every_process_finds_its_secrets_and_no_other(layout: Layout) -> None:
@@ -41,3 +43,20 @@ def test_the_key_ring_signs_with_a_key_it_holds(layout: Layout) -> None:
     (key,) = ring["keys"]
     assert key["kid"] == ring["signing"]
     assert len(base64.urlsafe_b64decode(key["key"] + "=")) == 32
+
+
+@pytest.mark.parametrize("loss", ["deleted", "emptied"])
+def test_a_lost_secret_comes_back_from_the_process_that_still_has_it(layout: Layout, loss: str) -> None:
+    before = secrets.read(layout, "admin_password")
+    path = secrets.path_of(layout, "admin_password")
+    path.unlink() if loss == "deleted" else path.write_text("")
+    secrets.ensure(layout)
+    assert secrets.read(layout, "admin_password") == before
+
+
+def test_the_database_s_own_password_is_never_replaced(layout: Layout) -> None:
+    (layout.home / "postgres").mkdir()
+    secrets.path_of(layout, "admin_password").unlink()
+    (secrets.folder_of(layout, "bootstrap") / "slipway_admin_password").unlink()
+    with pytest.raises(LayoutError, match="admin_password is lost"):
+        secrets.ensure(layout)
