@@ -24,6 +24,7 @@ ADDRESS = "http://127.0.0.1:8000"
 # They run this test, or what surrounds it.
 OURSELVES = {"make test", "make check"}
 TIMEOUT_SECONDS = 240
+VOID = "void: the load generator lagged behind its clock"
 
 
 def commands(page: str) -> list[str]:
@@ -77,7 +78,7 @@ def in_a_terminal(command: str, folder: Path) -> tuple[int, str]:
 
 def assert_measured(clone: Path, output: str) -> None:
     """A deploy with its load leaves a baseline with enough samples, and a page that can be mailed."""
-    (record,) = (clone / ".slipway" / "local" / "records").iterdir()
+    record = max((clone / ".slipway" / "local" / "records").iterdir())
     baseline = json.loads((record / "baseline.json").read_text())
     kinds = baseline["kinds"]
     assert {"list_tasks", "get_task", "create_task", "register", "login"} <= set(kinds)
@@ -111,6 +112,9 @@ def test_every_command_of_the_readme_works(clone: Path) -> None:
                 continue
             said = command.replace(ADDRESS, address_of(clone))
             code, output = in_a_terminal(variables + said, clone)
+            if code != 0 and VOID in output:
+                # The machine stalled, the run says so rather than lie, and a reader would measure again.
+                code, output = in_a_terminal(variables + said, clone)
             assert code == 0, f"{page}: {command}\n{output}"
             if command == "make up":
                 assert_measured(clone, output)

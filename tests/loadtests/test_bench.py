@@ -20,9 +20,11 @@ class Canned(asyncio.Protocol):
     pieces = 1
     close_after = 0
 
-    def write(self, piece: bytes) -> None:
+    def write(self, rest: bytes, size: int) -> None:
         if not self.transport.is_closing():
-            self.transport.write(piece)
+            self.transport.write(rest[:size])
+            if len(rest) > size:
+                asyncio.get_running_loop().call_later(0.002, self.write, rest[size:], size)
 
     def connection_made(self, transport: Any) -> None:
         self.transport, self.answered = transport, 0
@@ -30,10 +32,7 @@ class Canned(asyncio.Protocol):
     def data_received(self, data: Any) -> None:
         assert data.startswith(b"GET /api/v1/tasks")
         assert b"\r\nAuthorization: Bearer secret\r\n" in data
-        step = -(-len(self.answer) // self.pieces)
-        for number in range(self.pieces):
-            piece = self.answer[number * step : (number + 1) * step]
-            asyncio.get_running_loop().call_later(number * 0.002, self.write, piece)
+        self.write(self.answer, -(-len(self.answer) // self.pieces))
         self.answered += 1
         if self.close_after and self.answered >= self.close_after:
             self.transport.close()
