@@ -1,6 +1,7 @@
 """An embedded environment's folders with their secrets, for tests that need real parts."""
 
 import contextlib
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,3 +38,12 @@ def migrated_database() -> Iterator[Database]:
             yield database
         finally:
             database.stop()
+
+
+def copy_source(project: Path) -> None:
+    """The source that a release is made of, as it stands in this checkout."""
+    shutil.rmtree(project / "service", ignore_errors=True)
+    shutil.copytree(ROOT / "service", project / "service", ignore=shutil.ignore_patterns("__pycache__"))
+    (project / "requirements").mkdir(exist_ok=True)
+    shutil.copy(ROOT / "requirements" / "service.txt", project / "requirements")
+    shutil.copy(ROOT / "pyproject.toml", project)

@@ -5,7 +5,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from infra.contract import ADMIN_ROLE, MIGRATION_MODULE, MIGRATOR_ROLE, SECRETS_DIR_SETTING, job_settings
+from infra.contract import ADMIN_ROLE, DATABASE_NAME, MIGRATION_MODULE, MIGRATOR_ROLE, SECRETS_DIR_SETTING, job_settings
 from infra.embedded import secrets
 from infra.embedded.database import Database
 from infra.embedded.layout import Layout, write_atomically
@@ -53,7 +53,7 @@ class Migration:
         Raises:
             ProcessError: the job failed, with what it said.
         """
-        self._run("migration", ("--report", str(report)), MIGRATOR_ROLE, "slipway", MIGRATION_SECONDS)
+        self._run("migration", ("--report", str(report)), MIGRATOR_ROLE, DATABASE_NAME, MIGRATION_SECONDS)
 
     def _run(self, process: str, words: tuple[str, ...], role: str, database: str, timeout_seconds: float) -> None:
         verb = "upgrade" if process == "migration" else process

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -23,8 +22,8 @@ from infra.embedded.api import Api
 from infra.embedded.cache import Cache
 from infra.embedded.database import Database
 from infra.embedded.layout import Layout
+from tests.environments import copy_source
 
-ROOT = Path(__file__).parent.parent.parent
 SLIPWAY = Path(sys.executable).with_name("slipway")
 
 
@@ -107,15 +106,6 @@ class Operator:
                 child.stdout.close()
         for part in (Api(self.layout, "candidate"), Api(self.layout), Cache(self.layout), Database(self.layout)):
             part.stop()
-
-
-def copy_source(project: Path) -> None:
-    """The source that a release is made of, as it stands in this checkout."""
-    shutil.rmtree(project / "service", ignore_errors=True)
-    shutil.copytree(ROOT / "service", project / "service", ignore=shutil.ignore_patterns("__pycache__"))
-    (project / "requirements").mkdir(exist_ok=True)
-    shutil.copy(ROOT / "requirements" / "service.txt", project / "requirements")
-    shutil.copy(ROOT / "pyproject.toml", project)
 
 
 @contextlib.contextmanager
