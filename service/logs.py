@@ -1,28 +1,33 @@
-"""Logs: one JSON object a line on stdout, from us, uvicorn and gunicorn alike, and one line for each request."""
+"""Logs: one JSON object a line on stdout, from us, uvicorn and gunicorn alike."""
 
 import contextlib
 import json
 import logging
-import os
-import re
 import sys
-import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
 
 from gunicorn.glogging import Logger  # type: ignore[import-untyped]
 
-from service.errors import problem
 from service.imports import without
-
-if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 with without("rich"):  # which structlog's console renderer takes when it is there, with pygments behind it
     import structlog
 
-_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
-
 _STAMPS = (structlog.processors.add_log_level, structlog.processors.TimeStamper(fmt="iso", utc=True))
+Reporter: TypeAlias = Callable[[BaseException, Mapping[str, Any]], None]
+reporters: list[Reporter] = []
+"""Who is told, besides, of each exception that is logged, with the fields of its line."""
+
+
+def _report(logger: Any, method: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    del logger, method
+    if reporters and line.get("exc_info") and (error := sys.exc_info()[1]) is not None:
+        for report in reporters:
+            report(error, line)
+    return line
+
+
 _AS_JSON = (
     structlog.processors.format_exc_info,
     # ASCII, so no character of a client's can end a line or move a terminal's cursor.
@@ -42,7 +47,7 @@ class _Output:
 
 
 structlog.configure(
-    processors=[*_STAMPS, *_AS_JSON],
+    processors=[*_STAMPS, _report, *_AS_JSON],
     wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
     logger_factory=lambda *_: _Output(),
     cache_logger_on_first_use=True,
@@ -64,58 +69,3 @@ class GunicornLogger(Logger):  # type: ignore[misc] # gunicorn is untyped
             )
         )
         self.error_log.handlers = [handler]
-
-
-class RequestLog:
-    """The outermost layer: gives each request its id, turns what nobody foresaw into a 500, writes the access line.
-
-    Pure ASGI: Starlette's BaseHTTPMiddleware costs a task and two queues for every request.
-    """
-
-    def __init__(self, app: "ASGIApp") -> None:
-        self._app = app
-
-    async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
-        """Serve one request."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        started = time.perf_counter()
-        request_id = _request_id(scope["headers"])
-        state: dict[str, Any] = scope.setdefault("state", {})
-        state["request_id"] = request_id
-        status = 0
-
-        async def send_with_id(message: "Message") -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
-            await send(message)
-
-        try:
-            await self._app(scope, receive, send_with_id)
-        except Exception:
-            log.exception("unexpected error", request_id=request_id)
-            if status:  # half an answer is on its way: only cutting the connection can tell the client
-                raise
-            response = problem(500, "internal", "Something went wrong on our side.", request_id=request_id)
-            await response(scope, receive, send_with_id)
-        finally:
-            log.info(
-                "request",
-                request_id=request_id,
-                method=scope["method"],
-                route=getattr(scope.get("route"), "path", None),
-                status=status,
-                duration_ms=round((time.perf_counter() - started) * 1000, 2),
-                account_id=state.get("account_id"),
-                **state.get("log", {}),
-            )
-
-
-def _request_id(headers: list[tuple[bytes, bytes]]) -> str:
-    for name, value in headers:
-        if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
-            return value.decode()
-    return os.urandom(16).hex()

@@ -11,8 +11,13 @@ from service.accounts.passwords import Passwords
 from service.accounts.tokens import Tokens
 from service.cache import Cache
 from service.database import Database
+from service.http.client_address import TrustedProxies
+from service.mail.delivery import Delivery
+from service.probe import Probe
+from service.rate_limits.limits import RateLimits
 from service.release import Release
 from service.settings import Settings
+from service.turns import Turns
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +28,13 @@ class Parts:
     release: Release
     database: Database
     cache: Cache
+    probe: Probe
+    limits: RateLimits
+    proxies: TrustedProxies
+    delivery: Delivery
     tokens: Tokens
     passwords: Passwords
+    bulk_turns: Turns
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     @classmethod

@@ -88,7 +88,7 @@ def _bootstrap(database: str) -> None:
     from service.migrations.bootstrap import bootstrap  # noqa: PLC0415 - see main
     from service.settings import BootstrapSettings  # noqa: PLC0415 - see main
 
-    asyncio.run(bootstrap(BootstrapSettings.load(), database))
+    asyncio.run(bootstrap(BootstrapSettings.load(), database, _say))
     _say(f"database {database} and its roles are in place")
 
 

@@ -13,7 +13,7 @@ from service.errors import SchemaRangeError
 
 VERSIONS = Path(__file__).resolve().parent / "versions"
 
-OLDEST = "0001"
+OLDEST = "0002"
 """The oldest revision that the code beside this file can run on."""
 
 SELECT_SCHEMA_STATE = "SELECT revision, accepts_from FROM schema_state"

@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from service.database import Row, connect
+from service.connecting import Row, connect
 from service.errors import MigrationError
 from service.imports import without
 from service.migrations.bootstrap import APP_ROLE
@@ -102,6 +102,8 @@ async def check(settings: MigrationSettings) -> None:
     """
     from sqlmodel import SQLModel  # noqa: PLC0415 - only this comparison needs the models
 
+    import service.idempotency  # noqa: PLC0415 - as above
+    import service.mail.queue  # noqa: PLC0415 - as above
     import service.tasks.models  # noqa: F401, PLC0415 - and those it knows, which fill SQLModel.metadata
 
     def compare(connection: Connection) -> None:

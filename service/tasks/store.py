@@ -1,70 +1,62 @@
-"""Tasks in the database: which statements there are, and the rules that a task obeys."""
+"""A task in the database: its statements, and the rules that it obeys."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
 import asyncpg
-from sqlalchemy import ARRAY, SmallInteger, Text, any_, bindparam, case, delete, func, insert, or_, select, text, update
+from sqlalchemy import ColumnElement, Text, bindparam, case, delete, func, insert, select, text, update
 from sqlalchemy import literal_column as sql
 from sqlmodel import SQLModel
 
-from service.accounts.store import owned
-from service.database import Database, Statement, json_object, utc_text
-from service.errors import InvalidInputError, NotFoundError, UnauthenticatedError
-from service.pagination import fetch_page, page_statement
-from service.tasks.models import NEVER, NewTask, Priority, Sort, TaskPatch, TaskQuery
+from service.accounts.models import Identity
+from service.accounts.store import ACTING, absent, expected, matching, outrun, owned
+from service.database import Database, Row, Runner, Statement, json_object, utc_text
+from service.errors import InvalidInputError, UnauthenticatedError
+from service.tasks.models import NewTask, Priority
 
-_task = SQLModel.metadata.tables["task"]
-_this_one = (_task.c.id == bindparam("task_id"), owned(_task))
+TASK = SQLModel.metadata.tables["task"]
+_this_one = (TASK.c.id == bindparam("task_id"), owned(TASK))
 
 _PRIORITY_NAMES = ", ".join(f"'{priority}'" for priority in Priority)
 
-_VIEW = json_object(
+VIEW = json_object(
     {
-        "id": _task.c.id,
-        "title": _task.c.title,
-        "description": _task.c.description,
-        "status": _task.c.status,
+        "id": TASK.c.id,
+        "title": TASK.c.title,
+        "description": TASK.c.description,
+        "status": TASK.c.status,
         "priority": sql(f"(ARRAY[{_PRIORITY_NAMES}])[task.priority + 1]"),
-        "due_at": utc_text(_task.c.due_at),
-        "category_id": _task.c.category_id,
-        "completed_at": utc_text(_task.c.completed_at),
-        "created_at": utc_text(_task.c.created_at),
-        "updated_at": utc_text(_task.c.updated_at),
+        "due_at": utc_text(TASK.c.due_at),
+        "category_id": TASK.c.category_id,
+        "completed_at": utc_text(TASK.c.completed_at),
+        "version": TASK.c.version,
+        "created_at": utc_text(TASK.c.created_at),
+        "updated_at": utc_text(TASK.c.updated_at),
     }
 )
+_RETURNED = (TASK.c.version, VIEW.label("view"))
 
-_SORT_KEYS = {
-    "created_at": _task.c.created_at,
-    "due_at": func.coalesce(_task.c.due_at, NEVER, type_=_task.c.due_at.type),
-    "priority": _task.c.priority,
-    "title": _task.c.title,
-}
+WRITTEN: Mapping[str, Any] = {"updated_at": func.now(), "version": TASK.c.version + 1}
+"""What every change changes besides."""
 
-_FILTERS = {
-    "status": _task.c.status == any_(bindparam("status", type_=ARRAY(Text))),
-    "priority": _task.c.priority == any_(bindparam("priority", type_=ARRAY(SmallInteger))),
-    "category_id": _task.c.category_id == bindparam("category_id"),
-    "due_before": _task.c.due_at < bindparam("due_before"),
-    "due_after": _task.c.due_at > bindparam("due_after"),
-    "q": or_(_task.c.title.ilike(bindparam("q")), _task.c.description.ilike(bindparam("q"))),
-}
 
-# A task is completed when it gets that status; archiving keeps the moment, and work that goes on clears it.
+def completed_at(status: ColumnElement[str]) -> ColumnElement[Any]:
+    """When a task was completed that gets a new status: now, if that is it; archived, it keeps what it had."""
+    return case(
+        (status == sql("'completed'"), func.coalesce(TASK.c.completed_at, func.now())),
+        (status == sql("'archived'"), TASK.c.completed_at),
+        else_=text("NULL"),
+    )
+
+
 _new_status = bindparam("new_status", type_=Text)
-_COMPLETED_AT = case(
-    (_new_status == sql("'completed'"), func.coalesce(_task.c.completed_at, func.now())),
-    (_new_status == sql("'archived'"), _task.c.completed_at),
-    else_=text("NULL"),
-)
-
 _INSERT = Statement(
-    insert(_task)
+    insert(TASK)
     .values(
-        account_id=bindparam("account_id"),
+        account_id=ACTING,
         category_id=bindparam("new_category_id"),
         title=bindparam("new_title"),
         description=bindparam("new_description"),
@@ -73,126 +65,109 @@ _INSERT = Statement(
         due_at=bindparam("new_due_at"),
         completed_at=case((_new_status == sql("'completed'"), func.now())),
     )
-    .returning(_task.c.id, _VIEW)
+    .returning(TASK.c.id, *_RETURNED)
 )
-_GET = Statement(select(_VIEW).where(*_this_one))
-_DELETE = Statement(delete(_task).where(*_this_one).returning(_task.c.id))
+_GET = Statement(select(*_RETURNED).where(*_this_one))
+_DELETE = Statement(delete(TASK).where(*_this_one, expected(TASK)).returning(TASK.c.id))
 
 
 @lru_cache(maxsize=256)
 def _update(fields: frozenset[str]) -> Statement:
     changes: dict[str, Any] = {field: bindparam(f"new_{field}") for field in sorted(fields)}
     if "status" in fields:
-        changes |= {"status": _new_status, "completed_at": _COMPLETED_AT}
-    return Statement(update(_task).where(*_this_one).values(**changes, updated_at=func.now()).returning(_VIEW))
+        changes |= {"status": _new_status, "completed_at": completed_at(_new_status)}
+    return Statement(update(TASK).where(*_this_one, expected(TASK)).values(**changes, **WRITTEN).returning(*_RETURNED))
 
 
-@lru_cache(maxsize=256)
-def _page(sort: Sort, filters: frozenset[str], *, after: bool) -> Statement:
-    return page_statement(
-        _VIEW,
-        key=_SORT_KEYS[sort.removeprefix("-")],
-        row_id=_task.c.id,
-        where=[owned(_task), *(_FILTERS[name] for name in sorted(filters))],
-        descending=sort.startswith("-"),
-        after=after,
-    )
-
-
-async def create(database: Database, account_id: UUID, task: NewTask) -> tuple[UUID, str]:
-    """Create a task and return its id and JSON.
+async def create(runner: Runner, who: Identity, task: NewTask) -> Row:
+    """Create a task and return its `id`, `version` and `view`, its JSON.
 
     Raises:
         InvalidInputError: the account has no such category.
-        UnauthenticatedError: the account is gone.
+        UnauthenticatedError: the session has ended.
     """
-    with _references_checked():
-        row = await database.fetch_row(_INSERT, account_id=account_id, **_stored(task.model_dump()))
+    with references_checked():
+        row = await runner.fetch_row(_INSERT, session_id=who.session_id, **_stored(task.model_dump()))
     assert row is not None
-    return row[0], row[1]
+    return row
 
 
-async def get_page(database: Database, account_id: UUID, query: TaskQuery) -> str:
-    """Return the JSON of a page of an account's tasks.
-
-    Raises:
-        InvalidInputError: the cursor is not one of a list in this order.
-    """
-    filters: dict[str, Any] = {name: value for name in _FILTERS if (value := getattr(query, name))}
-    if "priority" in filters:
-        filters["priority"] = [priority.rank for priority in query.priority]
-    if query.q is not None:
-        filters["q"] = _containing(query.q)
-    statement = _page(query.sort, frozenset(filters), after=query.cursor is not None)
-    return await fetch_page(
-        database,
-        statement,
-        sort=query.sort,
-        limit=query.limit,
-        cursor=query.cursor,
-        account_id=account_id,
-        **filters,
-    )
-
-
-async def get(database: Database, account_id: UUID, task_id: UUID) -> str:
-    """Return a task's JSON.
+async def get(runner: Runner, who: Identity, task_id: UUID) -> Row:
+    """Return a task's `version` and `view`.
 
     Raises:
         NotFoundError: the account has no such task.
+        UnauthenticatedError: the session has ended.
     """
-    return _found(await database.fetch_value(_GET, account_id=account_id, task_id=task_id))
+    row = await runner.fetch_row(_GET, session_id=who.session_id, task_id=task_id)
+    if row is None:
+        raise await absent(runner, who)
+    return row
 
 
-async def change(database: Database, account_id: UUID, task_id: UUID, patch: TaskPatch) -> str:
-    """Change what the patch names and return the task's JSON.
+async def change(
+    database: Database, who: Identity, task_id: UUID, changes: dict[str, Any], versions: list[int] | None
+) -> Row:
+    """Change these fields of a task and return its `version` and `view`; without fields, nothing is written.
+
+    Args:
+        database: where.
+        who: whose task it is.
+        task_id: which task.
+        changes: fields of a `NewTask`.
+        versions: those that the change is meant for; None for any.
 
     Raises:
         InvalidInputError: the account has no such category.
         NotFoundError: the account has no such task.
+        PreconditionFailedError: it has another version.
+        UnauthenticatedError: the session has ended.
     """
-    if not patch:
-        return await get(database, account_id, task_id)
-    statement = _update(frozenset(patch))
-    with _references_checked():
-        return _found(
-            await database.fetch_value(statement, account_id=account_id, task_id=task_id, **_stored({**patch}))
+    if not changes:
+        return matching(await get(database, who, task_id), versions)
+    with references_checked():
+        row = await database.fetch_row(
+            _update(frozenset(changes)),
+            session_id=who.session_id,
+            task_id=task_id,
+            versions=versions,
+            **_stored(changes),
         )
+    if row is None:
+        raise await outrun(get(database, who, task_id))
+    return row
 
 
-async def remove(database: Database, account_id: UUID, task_id: UUID) -> None:
-    """Delete a task.
+async def remove(database: Database, who: Identity, task_id: UUID, versions: list[int] | None) -> None:
+    """Delete a task that has one of these versions; None for any.
 
     Raises:
         NotFoundError: the account has no such task.
+        PreconditionFailedError: it has another version.
+        UnauthenticatedError: the session has ended.
     """
-    _found(await database.fetch_value(_DELETE, account_id=account_id, task_id=task_id))
+    gone = await database.fetch_value(_DELETE, session_id=who.session_id, task_id=task_id, versions=versions)
+    if gone is None:
+        raise await outrun(get(database, who, task_id))
 
 
-def _stored(fields: dict[str, Any]) -> dict[str, Any]:
+def _stored(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Turn a task's fields into the parameters of a statement that writes them."""
+    stored = {f"new_{field}": value for field, value in fields.items()}
     if "priority" in fields:
-        fields["priority"] = fields["priority"].rank
-    return {f"new_{field}": value for field, value in fields.items()}
-
-
-def _containing(words: str) -> str:
-    escaped = words.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-    return f"%{escaped}%"
-
-
-def _found(value: str | None) -> str:
-    if value is None:
-        raise NotFoundError
-    return value
+        stored["new_priority"] = fields["priority"].rank
+    return stored
 
 
 @contextmanager
-def _references_checked() -> Iterator[None]:
+def references_checked() -> Iterator[None]:
     """Say in our words what PostgreSQL found missing; it alone can tell without a race."""
     try:
         yield
     except asyncpg.ForeignKeyViolationError as error:
         if error.constraint_name == "task_category_fkey":
             raise InvalidInputError.of("category_id", "is none of your categories") from None
+        raise UnauthenticatedError from None
+    # Of account_id, in its own column or among the words of the search: nobody acts any more.
+    except (asyncpg.NotNullViolationError, asyncpg.NullValueNotAllowedError):
         raise UnauthenticatedError from None

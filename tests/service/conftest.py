@@ -28,6 +28,7 @@ from service.main import build_app
 from service.migrations import migrate
 from service.release import Release, read_release
 from service.settings import Settings
+from tests.service.mail.mailroom import Mailroom, open_mailroom
 
 ROOT = Path(__file__).resolve().parents[2]
 PASSWORDS = {
@@ -46,6 +47,10 @@ TOKEN_KEYS = json.dumps(
 )
 # A hash that costs next to nothing, so that tests may log in freely.
 CHEAP_PASSWORDS = {"password_memory_kib": 8, "password_passes": 1}
+# Longer than a busy machine, or its disk, stands still.
+PATIENCE = {"cache_timeout_seconds": 2, "database_deadline_seconds": 5}
+# All tests come from one address.
+WIDE_LIMITS = {name: "100000/minute" for name in Settings.model_fields if name.startswith("limit_")}
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,11 @@ class Host:
     folder: Path
     server: Server
     cache: Cache
+
+    @property
+    def outbox(self) -> Path:
+        """Where mail goes."""
+        return self.folder / "outbox"
 
     def environment(self, process: str, database: str, **variables: str) -> dict[str, str]:
         """The environment variables of the process `api`, `migration` or `bootstrap`."""
@@ -66,6 +76,8 @@ class Host:
         }
         if process == "api":
             ours |= {"SLIPWAY_CACHE_URL": self.cache.url, "SLIPWAY_DATABASE_START_WAIT_SECONDS": "1"}
+            ours |= {"SLIPWAY_MAIL_URL": f"outbox://{self.outbox}", "SLIPWAY_MAIL_FROM": "no-reply@example.com"}
+            ours |= {f"SLIPWAY_{name.upper()}": str(value) for name, value in (PATIENCE | WIDE_LIMITS).items()}
         others = {name: value for name, value in os.environ.items() if not name.startswith("SLIPWAY_")}
         return others | ours | variables
 
@@ -118,14 +130,20 @@ class Host:
             "cache_url": self.cache.url,
             "cache_password": self.cache.password,
             "token_keys": TOKEN_KEYS,
+            "mail_url": f"outbox://{self.outbox}",
+            "mail_from": "no-reply@example.com",
         }
-        return Settings(**{**known, **CHEAP_PASSWORDS, **changes})
+        return Settings(**{**known, **CHEAP_PASSWORDS, **PATIENCE, **WIDE_LIMITS, **changes})
 
 
 @pytest.fixture(scope="session")
 def host(postgres: Server, valkey: Cache, tmp_path_factory: pytest.TempPathFactory) -> Host:
     """The host, with secrets for each process and the roles in place."""
-    folder = tmp_path_factory.mktemp("host")
+    return furnish(tmp_path_factory.mktemp("host"), postgres, valkey)
+
+
+def furnish(folder: Path, postgres: Server, valkey: Cache) -> Host:
+    """Make a host of two servers: the processes' secrets in a folder, the roles, and the database `pattern`."""
     files = {
         "bootstrap": {"admin_password": postgres.admin_password}
         | {f"{role.removeprefix('slipway_')}_password": password for role, password in PASSWORDS.items()},
@@ -163,6 +181,13 @@ async def new_database(host: Host) -> AsyncIterator[Callable[[str], Any]]:
     yield make
     for name in made:
         await host.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+async def room(host: Host, new_database: Callable[[str], Any]) -> AsyncIterator[Mailroom]:
+    """A mail queue of the test's own."""
+    async with open_mailroom(host.settings(await new_database("pattern"))) as room:
+        yield room
 
 
 @pytest.fixture(scope="session")

@@ -36,9 +36,9 @@ async def test_unknown_path(http: httpx.AsyncClient) -> None:
 async def test_wrong_method_names_all_right_ones(http: httpx.AsyncClient) -> None:
     answer = await http.put("/api/v1/tasks")
     problem_of(answer, 405, "method-not-allowed")
-    assert answer.headers["allow"] == "GET, POST"
+    assert answer.headers["allow"] == "GET, HEAD, POST"
     answer = await http.post(f"/api/v1/tasks/{uuid4()}")
-    assert answer.headers["allow"] == "DELETE, GET, PATCH"
+    assert answer.headers["allow"] == "DELETE, GET, HEAD, PATCH, PUT"
 
 
 @pytest.mark.parametrize("header", [None, "", "Bearer", "Bearer x", "Basic YTpi", "bearer a.b.c"])
@@ -57,20 +57,13 @@ async def test_invalid_body_names_fields_and_repeats_no_value(http: httpx.AsyncC
 
 
 @pytest.mark.parametrize(
-    ("body", "status"),
-    [
-        (b"{", 422),
-        (b'"\xff"', 400),
-        (b"[" * 100_000, 400),
-        (b'{"title": ' + b"9" * 5000 + b"}", 400),
-        (b'"text"', 422),
-        (b"", 422),
-        (b"null", 422),
-    ],
+    "body",
+    [b"{", b'"\xff"', b"[" * 100_000, b'{"title": ' + b"9" * 5000 + b"}", b'"text"', b"", b"null"],
+    ids=["open", "no UTF-8", "deep", "long number", "text", "empty", "null"],
 )
-async def test_unreadable_body(user: User, body: bytes, status: int) -> None:
+async def test_unreadable_body(user: User, body: bytes) -> None:
     answer = await user.call("POST", "/tasks", content=body, headers={"Content-Type": "application/json"})
-    problem_of(answer, status, "malformed" if status == 400 else "validation")
+    problem_of(answer, 422, "validation")
 
 
 async def test_too_large_a_body_declared_or_not(user: User) -> None:
@@ -121,6 +114,7 @@ async def test_failure_in_the_middle_of_an_answer_cuts_the_connection(
 
     async def half(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"half", "more_body": True})
         raise RuntimeError
 
     app.mount("/half", half)

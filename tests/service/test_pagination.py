@@ -31,6 +31,7 @@ def _cursor(content: object) -> str:
         _cursor(["title", "a", "no id"]),
         _cursor(["title", "a", 7]),
         _cursor({"title": 1}),
+        _cursor(["title", "\ud800", "00000000-0000-7000-8000-000000000000"]),
         base64.urlsafe_b64encode(b"[" * 1500).decode(),
         _cursor(["-title", "a", "00000000-0000-7000-8000-000000000000"]),
     ],

@@ -12,6 +12,7 @@ from typing import Any
 import psutil
 import pytest
 
+from service.migrations.schema_range import OLDEST, SchemaRange
 from tests.service.conftest import ROOT, Host
 from tests.service.migrations.conftest import snapshot
 from tests.service.processes import Api
@@ -19,6 +20,13 @@ from tests.service.processes import Api
 __all__ = ["snapshot"]
 
 Start = Callable[..., Api]
+
+LIBRARIES = (
+    "import asyncpg, fastapi, gunicorn.arbiter, jwt, limits, prometheus_client, pwdlib, pydantic_settings, sqlmodel, "
+    "structlog, uvicorn_worker, valkey.asyncio"
+)
+HEAD = SchemaRange.of_source().head
+NEXT, AFTER = f"{int(HEAD) + 1:04}", f"{int(HEAD) + 2:04}"
 
 
 @pytest.fixture
@@ -69,7 +77,7 @@ def test_production_has_no_docs(start: Start, shared_database: str) -> None:
 def test_start_costs_little_more_than_the_imports(start: Start, shared_database: str) -> None:
     # Processor time, so that what else this machine does cannot fail the test.
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([sys.executable, "-c", "import fastapi, sqlmodel, asyncpg"], check=True)
+    subprocess.run([sys.executable, "-c", LIBRARIES], check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     imports_seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     api = start(shared_database)
@@ -85,27 +93,24 @@ async def test_refuses_an_empty_database(start: Start, new_database: Any) -> Non
     assert refusal(api) == "slipway: schema is empty: run slipway-migrate first"
 
 
-@pytest.mark.parametrize("accepts_from", ["0001", "0002"])
+@pytest.mark.parametrize("accepts_from", [HEAD, NEXT])
 async def test_newer_schema_is_served_if_it_accepts_this_release(
     host: Host, start: Start, new_database: Any, snapshot: Callable[..., Path], accepts_from: str
 ) -> None:
     name = await new_database("pattern")
-    done = host.migrate(database=name, folder=snapshot({"0002": "pass"}, accepts_from))
+    done = host.migrate(database=name, folder=snapshot({NEXT: "pass"}, accepts_from))
     assert done.returncode == 0, done.stderr
     api = start(name)
-    if accepts_from == "0001":
+    if accepts_from == HEAD:
         api.ready()
         with api.client() as http:
-            assert http.get("/version").json()["schema"] == {
-                "database": "0002",
-                "head": "0001",
-                "oldest": "0001",
-                "newest": "0001",
-            }
+            schema = http.get("/version").json()["schema"]
+        assert schema["database"] == NEXT
+        assert schema["head"] == schema["newest"] == HEAD
     else:
         assert refusal(api) == (
-            "slipway: schema 0002 is newer than this release can run on (0001..0001): "
-            "deploy a release whose schema is 0002 or newer"
+            f"slipway: schema {NEXT} is newer than this release can run on ({OLDEST}..{HEAD}): "
+            f"deploy a release whose schema is {NEXT} or newer"
         )
 
 
@@ -114,11 +119,11 @@ async def test_refuses_a_schema_older_than_its_manifest_says(start: Start, new_d
         "release": "2.0.0-abc",
         "version": "2.0.0",
         "digest": "",
-        "schema": {"head": "0003", "oldest": "0002", "newest": "0003"},
+        "schema": {"head": AFTER, "oldest": NEXT, "newest": AFTER},
     }
     (tmp_path / "release.json").write_text(json.dumps(manifest))
     api = start(await new_database("pattern"), SLIPWAY_RELEASE_FILE=str(tmp_path / "release.json"))
-    assert "schema 0001 is older than this release can run on (0002..0003)" in refusal(api)
+    assert f"schema {HEAD} is older than this release can run on ({NEXT}..{AFTER})" in refusal(api)
 
 
 @pytest.mark.parametrize(

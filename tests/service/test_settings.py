@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from infra import contract
 from service.errors import SettingsError
@@ -13,6 +14,8 @@ GOOD = {
     "SLIPWAY_DATABASE_URL": "postgresql://slipway_app@/slipway?host=/run",
     "SLIPWAY_CACHE_URL": "unix:///run/valkey.sock",
     "SLIPWAY_TOKEN_KEYS": "{}",
+    "SLIPWAY_MAIL_URL": "outbox:///var/outbox",
+    "SLIPWAY_MAIL_FROM": "Slipway <no-reply@example.com>",
 }
 
 
@@ -92,6 +95,25 @@ def test_missing_setting_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         ("SLIPWAY_DATABASE_URL", "mysql://x", "must start with postgresql://"),
         ("SLIPWAY_DATABASE_URL", "postgresql://u:hunter2@h/d", "holds a password"),
         ("SLIPWAY_CACHE_URL", "http://x", "must start with unix://"),
+        ("SLIPWAY_CACHE_URL", "redis://:hunter2@x", "holds a password: move it to the secret cache_password"),
+        ("SLIPWAY_CACHE_URL", "redis://x:hunter2", "is no URL: look at its host and port"),
+        ("SLIPWAY_CACHE_URL", "redis://x/first", "must name a host, and a database by its number"),
+        ("SLIPWAY_CACHE_URL", "redis://", "must name a host"),
+        ("SLIPWAY_CACHE_URL", "unix://", "must name a socket"),
+        ("SLIPWAY_CACHE_URL", "rediss://x?ssl_cert_reqs=none", "has a parameter ssl_cert_reqs, but only db"),
+        ("SLIPWAY_LIMIT_ACCOUNT", "often", "must be attempts per time, as 10/minute or 100/15 minutes"),
+        ("SLIPWAY_LIMIT_ACCOUNT", "10/fortnight", "must be attempts per time"),
+        ("SLIPWAY_LIMIT_LOGIN_PAIR", "0/minute", "must be attempts per time"),
+        ("SLIPWAY_LIMIT_LOGIN_PAIR", "1/second;10/minute", "must be attempts per time"),
+        ("SLIPWAY_TRUSTED_PROXIES", "10.0.0.0/8, proxy", "proxy is no network; write 10.0.0.0/8"),
+        ("SLIPWAY_TRUSTED_PROXIES", "10.0.0.1/8", "10.0.0.1/8 is no network"),
+        ("SLIPWAY_MAIL_URL", "mailto:x", "must start with outbox://"),
+        ("SLIPWAY_MAIL_URL", "smtp://user:hunter2@x", "holds a password: move it to the secret mail_password"),
+        ("SLIPWAY_MAIL_URL", "smtp://", "must name a host"),
+        ("SLIPWAY_MAIL_URL", "outbox://folder", "must name a folder: outbox:///folder"),
+        ("SLIPWAY_MAIL_URL", "outbox://", "must name a folder"),
+        ("SLIPWAY_MAIL_FROM", "nobody", "must be one address"),
+        ("SLIPWAY_MAIL_FROM", "a@b.c\nBcc: d@e.f", "must be one address"),
         ("SLIPWAY_ENVIRONMENT", "prod", "Input should be 'local', 'dev', 'staging' or 'production'"),
         ("SLIPWAY_DATABASE_POOL_SIZE", "0", "greater than 0"),
         ("SLIPWAY_HEALTH_TIMEOUT_SECONDS", "1", "less than 1"),
@@ -107,6 +129,37 @@ def test_wrong_value_is_named_but_never_shown(
     assert reason in str(caught.value)
     assert "hunter2" not in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "field", "meant"),
+    [
+        ("SLIPWAY_CACHE_URL", "rediss://valkey:6380/1?ssl_ca_certs=/ca.pem", "cache_url", None),
+        ("SLIPWAY_LIMIT_LOGIN_PAIR", "3 per 2 hours", "limit_login_pair", None),
+        ("SLIPWAY_TRUSTED_PROXIES", "", "trusted_proxies", ()),
+        (
+            "SLIPWAY_TRUSTED_PROXIES",
+            " 10.0.0.0/8,fd00::/8 , unix",
+            "trusted_proxies",
+            ("10.0.0.0/8", "fd00::/8", "unix"),
+        ),
+        ("SLIPWAY_MAIL_URL", "smtps://user@mail.example.com:465", "mail_url", None),
+        ("SLIPWAY_MAIL_FROM", '"Slipway, Ltd." <no-reply@example.com>', "mail_from", None),
+    ],
+)
+def test_right_values_are_taken(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, field: str, meant: object
+) -> None:
+    monkeypatch.setenv(name, value)
+    assert getattr(Settings.load(), field) == (value if meant is None else meant)
+
+
+def test_a_mail_password_does_not_travel_in_the_clear(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLIPWAY_MAIL_TLS", "false")
+    monkeypatch.setenv("SLIPWAY_MAIL_PASSWORD", "hunter2")
+    with pytest.raises(SettingsError, match="SLIPWAY_MAIL_TLS is false, so mail_password would travel") as caught:
+        Settings.load()
+    assert "hunter2" not in str(caught.value)
 
 
 @pytest.mark.parametrize("settings", [Settings, MigrationSettings, BootstrapSettings])
@@ -131,3 +184,8 @@ def test_hosts_speak_of_settings_that_exist() -> None:
     for process, settings in processes.items():
         variables = told[process](**dict.fromkeys(inspect.signature(told[process]).parameters, ""))
         assert {name.lower() for name in variables} <= {f"slipway_{name}" for name in settings.model_fields}
+    known = {f"slipway_{name}" for name in Settings.model_fields}
+    secret = {f"slipway_{name}" for name, field in Settings.model_fields.items() if field.annotation is SecretStr}
+    assert set(contract.SECRET_FILES["api"]) | set(contract.OPTIONAL_SECRET_FILES["api"]) == secret
+    assert {name.lower() for name in contract.PLACED_SETTINGS} - {contract.SECRETS_DIR_SETTING.lower()} < known
+    assert secret <= {name.lower() for name in contract.SECRET_SETTINGS}

@@ -9,7 +9,7 @@ from tests.service.conftest import ROOT
 
 @pytest.fixture
 def snapshot(tmp_path: Path) -> Callable[..., Path]:
-    """Makes a release's snapshot whose migrations go on after ours: `snapshot({"0002": "op.execute(...)"})`."""
+    """Makes a release's snapshot whose migrations go on after ours: `snapshot({"0003": "op.execute(...)"})`."""
 
     def make(revisions: dict[str, str], accepts_from: str = "0001") -> Path:
         folder = tmp_path / f"snapshot-{len(list(tmp_path.iterdir()))}"

@@ -59,12 +59,15 @@ async def test_each_role_can_do_what_it_needs_and_no_more(host: Host, database: 
 
 async def test_again_repairs_and_loses_nothing(host: Host, database: str) -> None:
     await host.execute("INSERT INTO account (email, password_hash) VALUES ('a@example.com', '')", database)
-    await host.execute("ALTER ROLE slipway_monitor PASSWORD 'another'; GRANT ALL ON SCHEMA public TO PUBLIC", database)
+    await host.execute(
+        "ALTER ROLE slipway_monitor SUPERUSER PASSWORD 'another'; GRANT ALL ON SCHEMA public TO PUBLIC", database
+    )
     done = await host.migrate_here("bootstrap", "--database", database, database="postgres")
     assert done.returncode == 0, done.stderr
     await refused(host, "slipway_app", database, "CREATE TABLE x ()")
     monitor = await host.connect("slipway_monitor", database)
     assert await monitor.fetchval("SELECT count(*) FROM account") == 1
+    assert await monitor.fetchval("SHOW is_superuser") == "off"
     await monitor.close()
 
 
@@ -81,7 +84,19 @@ async def test_passwords_reach_the_server_only_as_verifiers(host: Host, database
     [
         (("--database", "a; DROP"), {}, "is no plain database name"),
         ((), {"SLIPWAY_APP_PASSWORD": "ü"}, "must be ASCII"),
-        ((), {"SLIPWAY_ADMIN_PASSWORD": "wrong"}, "cannot reach PostgreSQL"),
+        (
+            (),
+            {"SLIPWAY_ADMIN_PASSWORD": "wrong"},
+            "administrator slipway_admin: adminPassword counts only when the cluster is made: put the old value back",
+        ),
+        (
+            (),
+            {
+                "SLIPWAY_DATABASE_URL": "postgresql://slipway_admin@/postgres?host=/nowhere",
+                "SLIPWAY_DATABASE_START_WAIT_SECONDS": "0.1",
+            },
+            "cannot reach PostgreSQL",
+        ),
     ],
 )
 async def test_failures_in_one_line(

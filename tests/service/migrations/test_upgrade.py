@@ -11,10 +11,13 @@ from typing import Any
 import asyncpg
 import pytest
 
+from service.migrations.schema_range import SchemaRange
 from service.migrations.upgrade import ADVISORY_LOCK
 from tests.service.conftest import Host
 
 Snapshot = Callable[..., Path]
+HEAD = SchemaRange.of_source().head
+NEXT, AFTER = f"{int(HEAD) + 1:04}", f"{int(HEAD) + 2:04}"
 
 
 async def state(host: Host, database: str) -> tuple[str, str] | None:
@@ -39,15 +42,15 @@ async def test_from_empty_to_head_and_again(host: Host, new_database: Any, tmp_p
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("0001 Accounts, categories, tasks. 0.")
     first = json.loads(report.read_text())
-    assert (first["from"], first["to"], first["release"]) == (None, "0001", "0.0.0-source")
-    assert [applied["revision"] for applied in first["applied"]] == ["0001"]
+    assert (first["from"], first["to"], first["release"]) == (None, HEAD, "0.0.0-source")
+    assert [applied["revision"] for applied in first["applied"]] == ["0001", "0002"]
     assert set(first["applied"][0]) == {"revision", "summary", "seconds"}
     assert first["seconds"] >= first["waited_for_lock_seconds"] >= 0
     assert "error" not in first
-    assert await state(host, name) == ("0001", "0001")
+    assert await state(host, name) == (HEAD, "0001")
     assert (await host.migrate_here("upgrade", "--report", str(report), database=name)).returncode == 0
     again = json.loads(report.read_text())
-    assert (again["from"], again["to"], again["applied"]) == ("0001", "0001", [])
+    assert (again["from"], again["to"], again["applied"]) == (HEAD, HEAD, [])
 
 
 async def test_models_and_migrations_agree(host: Host, new_database: Any) -> None:
@@ -67,8 +70,8 @@ async def test_failing_revision_leaves_the_ones_before_it_and_says_why(
     name = await new_database("pattern")
     folder = snapshot(
         {
-            "0002": 'op.add_column("task", sa.Column("extra", sa.Text()))',
-            "0003": 'op.execute("CREATE TABLE half (id int)"); op.execute("SELECT 1 / 0")',
+            NEXT: 'op.add_column("task", sa.Column("extra", sa.Text()))',
+            AFTER: 'op.execute("CREATE TABLE half (id int)"); op.execute("SELECT 1 / 0")',
         }
     )
     report = tmp_path / "report.json"
@@ -76,13 +79,13 @@ async def test_failing_revision_leaves_the_ones_before_it_and_says_why(
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert done.stderr == (
-        "slipway-migrate: revision 0003 failed: division by zero: nothing of it was kept; "
+        f"slipway-migrate: revision {AFTER} failed: division by zero: nothing of it was kept; "
         "correct the cause and run slipway-migrate again\n"
     )
     content = json.loads(report.read_text())
-    assert (content["from"], content["to"]) == ("0001", "0002")
+    assert (content["from"], content["to"]) == (HEAD, NEXT)
     assert "division by zero" in content["error"]
-    assert await state(host, name) == ("0002", "0001")
+    assert await state(host, name) == (NEXT, "0001")
     connection = await host.connect("slipway_app", name)
     assert await connection.fetchval("SELECT to_regclass('half')") is None
     await connection.close()
@@ -92,9 +95,9 @@ async def test_revision_that_is_no_program_fails_in_one_line_too(
     host: Host, new_database: Any, snapshot: Snapshot
 ) -> None:
     name = await new_database("pattern")
-    done = host.migrate(database=name, folder=snapshot({"0002": "raise KeyError('oops')"}))
+    done = host.migrate(database=name, folder=snapshot({NEXT: "raise KeyError('oops')"}))
     assert done.returncode == 1
-    assert done.stderr.startswith("slipway-migrate: revision 0002 failed: 'oops': ")
+    assert done.stderr.startswith(f"slipway-migrate: revision {NEXT} failed: 'oops': ")
     assert done.stderr.count("\n") == 1
 
 
@@ -105,7 +108,7 @@ async def test_killed_job_leaves_whole_revisions_and_the_next_completes(
     change = 'op.add_column("task", sa.Column("extra", sa.Text())); op.execute("SELECT pg_sleep({})")'
     process = subprocess.Popen(  # noqa: ASYNC220 - it runs beside this test, which waits for nothing of it
         [sys.executable, "-m", "service.migrations.migrate"],
-        cwd=snapshot({"0002": change.format(30)}),
+        cwd=snapshot({NEXT: change.format(30)}),
         env=host.environment("migration", name),
         stdout=subprocess.PIPE,
     )
@@ -120,10 +123,10 @@ async def test_killed_job_leaves_whole_revisions_and_the_next_completes(
         await asyncio.sleep(0.05)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
-    assert await state(host, name) == ("0001", "0001")
-    done = await asyncio.to_thread(host.migrate, database=name, folder=snapshot({"0002": change.format(0)}))
+    assert await state(host, name) == (HEAD, "0001")
+    done = await asyncio.to_thread(host.migrate, database=name, folder=snapshot({NEXT: change.format(0)}))
     assert done.returncode == 0, done.stderr
-    assert await state(host, name) == ("0002", "0001")
+    assert await state(host, name) == (NEXT, "0001")
     await admin.close()
 
 
@@ -149,34 +152,34 @@ async def test_table_lock_is_waited_for_in_bounds(host: Host, new_database: Any,
         done = await asyncio.to_thread(
             host.migrate,
             database=name,
-            folder=snapshot({"0002": 'op.add_column("task", sa.Column("extra", sa.Text()))'}),
+            folder=snapshot({NEXT: 'op.add_column("task", sa.Column("extra", sa.Text()))'}),
             SLIPWAY_MIGRATION_LOCK_TIMEOUT_SECONDS="0.2",
         )
     await reader.close()
     assert done.returncode == 1
     assert "lock timeout" in done.stderr
-    assert await state(host, name) == ("0001", "0001")
+    assert await state(host, name) == (HEAD, "0001")
 
 
 async def test_statement_is_bounded(host: Host, new_database: Any, snapshot: Snapshot) -> None:
     name = await new_database("pattern")
-    folder = snapshot({"0002": 'op.execute("SELECT pg_sleep(30)")'})
+    folder = snapshot({NEXT: 'op.execute("SELECT pg_sleep(30)")'})
     done = host.migrate(database=name, folder=folder, SLIPWAY_MIGRATION_STATEMENT_TIMEOUT_SECONDS="0.2")
     assert done.returncode == 1
     assert "statement timeout" in done.stderr
 
 
-@pytest.mark.parametrize(("accepts_from", "code"), [("0001", 0), ("0002", 1)])
+@pytest.mark.parametrize(("accepts_from", "code"), [(HEAD, 0), (NEXT, 1)])
 async def test_older_release_changes_nothing_on_a_newer_schema(
     host: Host, new_database: Any, snapshot: Snapshot, accepts_from: str, code: int
 ) -> None:
     name = await new_database("pattern")
-    assert host.migrate(database=name, folder=snapshot({"0002": "pass"}, accepts_from)).returncode == 0
+    assert host.migrate(database=name, folder=snapshot({NEXT: "pass"}, accepts_from)).returncode == 0
     done = await host.migrate_here(database=name)
     assert done.returncode == code
     assert ("nothing to do" in done.stdout) is (code == 0)
-    assert ("deploy a release whose schema is 0002 or newer" in done.stderr) is (code == 1)
-    assert await state(host, name) == ("0002", accepts_from)
+    assert (f"deploy a release whose schema is {NEXT} or newer" in done.stderr) is (code == 1)
+    assert await state(host, name) == (NEXT, accepts_from)
 
 
 async def test_unreachable_database_and_wrong_settings_in_one_line(host: Host, tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Mail: queued with what caused it, delivered at least once."""

@@ -1,0 +1,1 @@
+"""Rate limits: exact where it is sensitive, leased everywhere else."""
