@@ -1,7 +1,8 @@
-"""The ceiling: the least that can answer the same reads from the same rows, to measure the service against.
+"""The ceiling: the least that can answer the same requests from the same rows, to measure the service against.
 
-Bare ASGI on uvicorn (uvloop, httptools, one process), PyJWT, asyncpg with one prepared statement for each read, and
-JSON that PostgreSQL builds. No validation, no limits, no logs, no metrics: what the service does more is what it costs.
+Bare ASGI on uvicorn (uvloop, httptools, one process), PyJWT, asyncpg with one prepared statement for each request, and
+JSON that PostgreSQL builds. No validation, no sessions, no limits, no logs, no metrics: what the service does more is
+what it costs.
 """
 
 import argparse
@@ -23,11 +24,16 @@ Statements: TypeAlias = tuple["asyncpg.prepared_stmt.PreparedStatement[asyncpg.R
 
 CONNECTIONS = 8
 TASKS_PATH = "/api/v1/tasks"
-TASK = """SELECT id, title, description, status, (ARRAY['low', 'medium', 'high', 'urgent'])[priority + 1] AS priority,
-    due_at, category_id, completed_at, created_at, updated_at FROM task WHERE account_id = $1::text::uuid"""
+VIEW = """id, title, description, status, (ARRAY['low', 'medium', 'high', 'urgent'])[priority + 1] AS priority,
+    due_at, category_id, completed_at, created_at, updated_at"""
+TASK = f"SELECT {VIEW} FROM task WHERE account_id = $1::text::uuid"  # noqa: S608 - our own constant
 LIST_20 = f"""SELECT '{{"items":' || coalesce(json_agg(t)::text, '[]') || ',"next_cursor":null}}'
     FROM ({TASK} ORDER BY created_at DESC, id DESC LIMIT 20) AS t"""  # noqa: S608 - our own constant
 GET_ONE = f"SELECT row_to_json(t)::text FROM ({TASK} AND id = $2::text::uuid) AS t"  # noqa: S608 - likewise
+CREATE = f"""INSERT INTO task (account_id, title, description, status, priority, due_at)
+    VALUES ($1::text::uuid, $2, $3, 'todo', array_position(ARRAY['low', 'medium', 'high', 'urgent'], $4) - 1,
+        $5::text::timestamptz)
+    RETURNING (SELECT row_to_json(t) FROM (SELECT {VIEW}) AS t)::text"""  # noqa: S608 - likewise
 
 
 class Ceiling:
@@ -53,7 +59,7 @@ class Ceiling:
             await receive()
             await send({"type": "lifespan.shutdown.complete"})
             return
-        status, body = await self._answer(scope)
+        status, body = await self._answer(scope, receive)
         length = (b"content-length", b"%d" % len(body))
         headers = [(b"content-type", b"application/json"), length]
         await send({"type": "http.response.start", "status": status, "headers": headers})
@@ -64,9 +70,9 @@ class Ceiling:
             connection = await asyncpg.connect(
                 self.database_url, password=self.password, server_settings={"timezone": "UTC"}
             )
-            self.idle.put_nowait((await connection.prepare(LIST_20), await connection.prepare(GET_ONE)))
+            self.idle.put_nowait(tuple([await connection.prepare(sql) for sql in (LIST_20, GET_ONE, CREATE)]))
 
-    async def _answer(self, scope: dict[str, Any]) -> tuple[int, bytes]:
+    async def _answer(self, scope: dict[str, Any], receive: Callable[[], Awaitable[Any]]) -> tuple[int, bytes]:
         path: str = scope["path"]
         if path == "/health/live":
             return 200, b'{"status":"ok"}'
@@ -76,12 +82,16 @@ class Ceiling:
             account_id = self._account_id(dict(scope["headers"])[b"authorization"])
         except (KeyError, jwt.PyJWTError):
             return 401, b"{}"
-        statements = await self.idle.get()
+        task = json.loads(await _body(receive)) if scope["method"] == "POST" else None
+        list_20, get_one, create = statements = await self.idle.get()
         try:
+            if task:
+                values = [task.get(name) for name in ("title", "description", "priority", "due_at")]
+                return 201, (await create.fetchval(account_id, *values)).encode()
             if path == TASKS_PATH:
-                found = await statements[0].fetchval(account_id)
+                found = await list_20.fetchval(account_id)
             else:
-                found = await statements[1].fetchval(account_id, path.rpartition("/")[2])
+                found = await get_one.fetchval(account_id, path.rpartition("/")[2])
         except asyncpg.DataError:
             found = None
         finally:
@@ -93,6 +103,15 @@ class Ceiling:
         key = self.keys[jwt.get_unverified_header(token)["kid"]]
         claims = jwt.decode(token, key, algorithms=["HS256"], options={"verify_aud": False, "require": ["exp", "sub"]})
         return str(claims["sub"])
+
+
+async def _body(receive: Callable[[], Awaitable[Any]]) -> bytes:
+    message = await receive()
+    body: bytes = message["body"]
+    while message["more_body"]:
+        message = await receive()
+        body += message["body"]
+    return body
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from loadtests.credentials import Credentials
 
-__all__ = ["ConditionsError", "fingerprint", "observed_conditions", "read_conditions", "scenario_digest"]
+__all__ = ["ConditionsError", "fingerprint", "machine", "observed_conditions", "read_conditions", "scenario_digest"]
 
 HERE = Path(__file__).parent
 SCENARIO_FILES = ("journeys.py", "locustfile.py")
@@ -49,12 +49,18 @@ def _cpu_model() -> str:
     return models[0] if models else platform.machine()
 
 
-def observed_conditions(credentials: Credentials) -> dict[str, Any]:
-    """What this process can see by itself."""
+def machine() -> dict[str, Any]:
+    """What this process runs on."""
     return {
         "cores": len(os.sched_getaffinity(0)),
         "cpu_model": _cpu_model(),
         "python": platform.python_version(),
+    }
+
+
+def observed_conditions(credentials: Credentials) -> dict[str, Any]:
+    """What this process can see by itself."""
+    return machine() | {
         "dependencies": _digest([LOCK_FILE]),
         "scenario": scenario_digest(),
         "dataset": credentials.dataset,

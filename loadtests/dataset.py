@@ -1,8 +1,8 @@
 """Loads the accounts and tasks that load tests read: `python -m loadtests.dataset`.
 
 Everything happens in one transaction by COPY, so that a loader killed half-way leaves nothing and can be run again. A
-second call on a loaded database only takes away the accounts that newcomers of earlier load runs registered, so that
-every run starts from the same rows.
+second call on a loaded database only takes away what earlier load runs left there - the accounts of their newcomers,
+with the mail to them, and their logins - so that every run starts from the same rows.
 """
 
 import argparse
@@ -22,21 +22,22 @@ from pwdlib.hashers.argon2 import Argon2Hasher
 
 from loadtests.credentials import Credentials, LoadAccount, kept_password, write_credentials
 from loadtests.journeys import NEWCOMER_DOMAIN
-from loadtests.population import EMAIL_DOMAIN, Parameters, Population
+from loadtests.population import EMAIL_DOMAIN, SESSION_CLIENT, Parameters, Population
 from loadtests.progress import Progress
 
 __all__ = ["DatasetError", "load", "main"]
 
 SAMPLE_ACCOUNTS = 40
-TABLES = ("account", "category", "task")
+TABLES = ("account", "session", "category", "task", "task_count")
 ACCOUNT_COLUMNS = ("id", "email", "full_name", "password_hash", "created_at", "updated_at")
+SESSION_COLUMNS = ("id", "account_id", "client", "created_at", "used_at", "expires_at")
 CATEGORY_COLUMNS = ("id", "account_id", "name", "color", "created_at", "updated_at")
 TASK_COLUMNS = (
     *("id", "account_id", "category_id", "title", "description", "status", "priority"),
     *("due_at", "completed_at", "created_at", "updated_at"),
 )
 # The service's default parameters (m in KiB), so that a login to these accounts costs what a login costs.
-PASSWORDS = PasswordHash((Argon2Hasher(time_cost=2, memory_cost=19_456, parallelism=1),))
+PASSWORDS = PasswordHash((Argon2Hasher(time_cost=2, memory_cost=32_768, parallelism=1),))
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
@@ -117,8 +118,8 @@ async def _load(connection: Connection, population: Population, account_password
 
 async def _bring_about(connection: Connection, population: Population, account_password: str) -> str:
     parameters = population.parameters
-    removed = await _delete_accounts(connection, f"%@{NEWCOMER_DOMAIN}")
     mark = f"%.{parameters.digest}@{EMAIL_DOMAIN}"
+    removed = await _remove_traces(connection, mark)
     present = await connection.fetchval("SELECT count(*) FROM account WHERE email LIKE $1", mark)
     size = f"{parameters.accounts:,} accounts and {parameters.tasks:,} tasks (dataset {parameters.digest})"
     if present == parameters.accounts:
@@ -129,6 +130,17 @@ async def _bring_about(connection: Connection, population: Population, account_p
     began = time.monotonic()
     await _copy(connection, population, account_password)
     return f"loaded {size} in {time.monotonic() - began:.1f} s"
+
+
+async def _remove_traces(connection: Connection, mark: str) -> int:
+    """Take away what load runs left; returns how many accounts their newcomers had."""
+    await connection.execute("DELETE FROM mail WHERE recipient LIKE $1", f"%@{NEWCOMER_DOMAIN}")
+    await connection.execute(
+        "DELETE FROM session USING account WHERE account_id = account.id AND email LIKE $1"
+        " AND client IS DISTINCT FROM $2",
+        *(mark, SESSION_CLIENT),
+    )
+    return await _delete_accounts(connection, f"%@{NEWCOMER_DOMAIN}")
 
 
 async def _delete_accounts(connection: Connection, pattern: str) -> int:
@@ -157,6 +169,7 @@ async def _copy(connection: Connection, population: Population, account_password
     # verifying costs the same whether or not another account has the same hash.
     password_hash = PASSWORDS.hash(account_password)
     await _copy_rows(connection, "account", ACCOUNT_COLUMNS, population.accounts(password_hash))
+    await _copy_rows(connection, "session", SESSION_COLUMNS, population.sessions())
     await _copy_rows(connection, "category", CATEGORY_COLUMNS, population.categories())
     done, total = 0, population.parameters.tasks
     for rows in population.tasks():

@@ -18,6 +18,7 @@ __all__ = [
     "JOURNEYS",
     "KINDS",
     "NEWCOMER_DOMAIN",
+    "NEWCOMER_PASSWORD",
     "Journey",
     "JourneyKind",
     "Reply",

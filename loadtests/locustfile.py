@@ -7,10 +7,13 @@ slow service therefore meets as many arrivals as a fast one and cannot hide the 
 omission).
 """
 
+import ctypes
 import gc
 import logging
 import math
+import os
 import random
+import signal
 import time
 import uuid
 from argparse import Namespace
@@ -32,6 +35,7 @@ from locust.runners import MasterRunner
 
 from loadtests.credentials import read_credentials
 from loadtests.journeys import JOURNEYS, JourneyKind, Reply, Request, Visitor, login, register
+from loadtests.logins import Logins
 from loadtests.recorder import Recorder
 
 logger = logging.getLogger("loadtests")
@@ -41,18 +45,19 @@ START_DELAY_SECONDS = 0.5  # between the last login and the first arrival, while
 FLUSH_SECONDS = 0.5
 TIMER_SECONDS = 0.0015  # a timer of the event loop may be late by so much; the rest is waited for awake
 OWN_ACCOUNTS = 8  # registered when there is no dataset
+PR_SET_PDEATHSIG = 1  # prctl(2)
 GOLDEN_RATIO = (math.sqrt(5) - 1) / 2
 BY_NAME = {journey.name: journey for journey in JOURNEYS}
 
 
 class Run:
-    """One run in this process: its clock, the tokens of the dataset's accounts, and the recording."""
+    """One run in this process: its clock, the logins of the accounts that visit, and the recording."""
 
     def __init__(self, environment: Environment, options: Namespace) -> None:
         self.environment = environment
         self.options = options
         self.word = uuid.uuid4().hex[:12]
-        self.tokens: list[str] = []
+        self.logins = Logins((), self._ask)
         self.arrivals = self.unfinished = 0
         self.first_arrival = self.measured_from = self.cpu_before = 0.0
         self.recorder: Recorder | None = None
@@ -65,15 +70,21 @@ class Run:
             }
             self.recorder = Recorder(Path(options.record) / "samples.bin", head)
         self._greenlets = Group()
+        limits: dict[str, Any] = dict.fromkeys(("network_timeout", "connection_timeout"), REQUEST_TIMEOUT_SECONDS)
+        uncounted = EventHook()  # type: ignore[no-untyped-call]
+        self._client = FastHttpSession(environment.host, uncounted, None, **limits)
 
     def start(self) -> None:
         """Log in, then set the clock going."""
-        self.tokens = list(self._tokens())
+        self.logins = Logins(self._login_requests(), self._ask)
+        # Two at a time: the service may bound how many passwords it hashes at once.
+        self.logins.begin(Pool(2).imap)
         gc.collect()
         gc.freeze()  # what is loaded by now stays: collections during the run have less to walk through
         self.first_arrival = time.perf_counter() + START_DELAY_SECONDS
         self.measured_from = self.first_arrival + self.options.warm_up_seconds
         self.cpu_before = time.process_time()
+        self._greenlets.spawn(self.logins.keep_good, gevent.sleep)
         if self.recorder:
             self._greenlets.spawn(self._keep_flushing, self.recorder)
         if self.options.measure_seconds:
@@ -123,32 +134,32 @@ class Run:
             gevent.sleep(FLUSH_SECONDS)
             recorder.flush()
 
-    def _tokens(self) -> Iterator[str]:
-        """Tokens from before the run, whose logins are counted nowhere."""
-        limits: dict[str, Any] = dict.fromkeys(("network_timeout", "connection_timeout"), REQUEST_TIMEOUT_SECONDS)
-        uncounted = EventHook()  # type: ignore[no-untyped-call]
-        client = FastHttpSession(self.environment.host, uncounted, None, **limits)
+    def _login_requests(self) -> list[Request]:
         if self.options.credentials:
             credentials = read_credentials(Path(self.options.credentials))
-            logins = [login(account.email, credentials.password) for account in credentials.emails]
-        else:
-            logins = [self._registered(client, index) for index in range(OWN_ACCOUNTS)]
-        # Two at a time: the service may bound how many passwords it hashes at once.
-        yield from Pool(2).imap(lambda request: _answer(client, request).json()["access_token"], logins)
+            return [login(account.email, credentials.password) for account in credentials.emails]
+        return [self._registered(index) for index in range(OWN_ACCOUNTS)]
 
-    def _registered(self, client: FastHttpSession, index: int) -> Request:
+    def _registered(self, index: int) -> Request:
         registration, request = register(f"{self.word}-own-{index}")
-        _answer(client, registration)
+        self._ask(registration)
         return request
 
+    def _ask(self, request: Request) -> Reply:
+        """Send a request that is counted nowhere."""
+        response = self._client.request(
+            request.method, request.path, data=request.body, headers=request.headers, name=request.kind
+        )
+        if error := _failure(request, response):
+            raise ValueError(f"no {request.kind}: {error}")
+        return Reply(response.content or b"")
 
-def _answer(client: FastHttpSession, request: Request) -> Reply:
-    response = client.request(
-        request.method, request.path, data=request.body, headers=request.headers, name=request.kind
-    )
-    if error := _failure(request, response):
-        raise ValueError(f"no {request.kind} before the run: {error}")
-    return Reply(response.content or b"")
+
+def _follow(parent: int) -> None:
+    """Let the kernel end us when the process that started us ends, in whatever way (prctl(2))."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        raise ProcessLookupError("the process that started it is gone")
 
 
 def _failure(request: Request, response: FastResponse) -> str:
@@ -204,7 +215,7 @@ class Source(FastHttpUser):
         self.journeys.kill()
 
     def _travel(self, intended: float) -> None:
-        token = self.generator.choice(self.run_state.tokens)
+        token = self.generator.choice(self.run_state.logins.tokens)
         steps = self.journey.steps(Visitor(token, self.run_state.word, self.generator))
         request: Request | None = next(steps)
         began = time.perf_counter()
@@ -265,6 +276,7 @@ def add_options(parser: LocustArgumentParser, **_: Any) -> None:
     parser.add_argument(
         "--measure-seconds", type=float, default=0.0, include_in_web_ui=False, help="0: until it is stopped"
     )
+    parser.add_argument("--follow", type=int, default=0, include_in_web_ui=False, help="end when this parent does")
     parser.add_argument("--seed", type=int, default=1, include_in_web_ui=False, help="of the journeys' choices")
 
 
@@ -279,6 +291,8 @@ def begin(environment: Environment, **_: Any) -> None:
     run = Run(environment, environment.parsed_options)
     environment.slipway_run = run  # type: ignore[attr-defined]
     try:
+        if parent := environment.parsed_options.follow:
+            _follow(parent)
         run.start()
     except Exception as error:
         failure = f"the run did not begin: {error}"

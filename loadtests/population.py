@@ -18,11 +18,13 @@ from numpy.typing import NDArray
 
 from loadtests.phrases import CATEGORY_NAMES, COLORS, LANGUAGES, Language
 
-__all__ = ["EMAIL_DOMAIN", "Parameters", "Population", "uuid7"]
+__all__ = ["EMAIL_DOMAIN", "SESSION_CLIENT", "Parameters", "Population", "uuid7"]
 
 EMAIL_DOMAIN = "dataset.example"
-ALGORITHM = 1  # counts up when the same parameters begin to mean other rows; part of the digest
+ALGORITHM = 2  # counts up when the same parameters begin to mean other rows; part of the digest
 
+SESSION_CLIENT = "dataset"  # tells the dataset's sessions from those that load runs begin
+SESSIONS_LAST = timedelta(days=3650)
 STATUSES = ("todo", "in_progress", "completed", "archived")
 DAY_US = 86_400_000_000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -143,6 +145,23 @@ class Population:
             (identity, email, f"Account {index} ({LANGUAGES[language].code})", password_hash, moment, moment)
             for index, (identity, email, language, moment) in enumerate(
                 zip(self.account_ids, self.emails, self.account_languages.tolist(), created, strict=True)
+            )
+        ]
+
+    def sessions(self) -> list[Row]:
+        """Rows of (id, account_id, client, created_at, used_at, expires_at): one to three logins of each account.
+
+        They last until long after the dataset is forgotten, so that the table stays as it is.
+        """
+        generator = np.random.default_rng([self.parameters.seed, 2])
+        owners = np.repeat(np.arange(self.parameters.accounts), generator.integers(1, 4, size=self.parameters.accounts))
+        created_us = self._between(generator, self.account_created_us[owners])
+        used_us = self._between(generator, created_us)
+        expires = EPOCH + timedelta(microseconds=self.now_us) + SESSIONS_LAST
+        return [
+            (identity, self.account_ids[owner], SESSION_CLIENT, created, used, expires)
+            for identity, owner, created, used in zip(
+                uuid7(created_us, generator), owners.tolist(), _times(created_us), _times(used_us), strict=True
             )
         ]
 

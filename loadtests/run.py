@@ -6,7 +6,6 @@ is all that we need of it. Progress is read from that recording.
 
 import argparse
 import contextlib
-import ctypes
 import dataclasses
 import os
 import signal
@@ -36,8 +35,6 @@ DRAIN_SECONDS = 15.0  # for the last journeys to end
 DEAD_AFTER_SECONDS = 4.0  # without one answered request
 DEAD_AFTER_REQUESTS = 30
 INTERRUPTED = 130
-PR_SET_PDEATHSIG = 1
-LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 class RunError(Exception):
@@ -52,14 +49,10 @@ def _interrupt(_signal: int, _frame: object) -> NoReturn:
     raise Interrupted
 
 
-def _die_with_parent() -> None:
-    """In the child, before Locust: SIGKILL when our process ends in whatever way."""
-    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
 @contextlib.contextmanager
 def _locust(host: str, profile: Profile, credentials: Path, record: Path) -> Iterator[subprocess.Popen[bytes]]:
     command = [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--headless", "--only-summary"]
+    command += ["--follow", str(os.getpid())]
     command += ["--exit-code-on-error", "0", "--host", host, "--credentials", str(credentials), "--record", str(record)]
     command += ["--users", str(profile.journeys_per_second), "--spawn-rate", str(profile.journeys_per_second)]
     command += ["--warm-up-seconds", str(profile.warm_up_seconds), "--measure-seconds", str(profile.measure_seconds)]
@@ -73,7 +66,6 @@ def _locust(host: str, profile: Profile, credentials: Path, record: Path) -> Ite
             stderr=subprocess.STDOUT,
             env=environment,
             start_new_session=True,  # Ctrl-C reaches us alone, and we end it
-            preexec_fn=_die_with_parent,  # noqa: PLW1509 - this process has one thread
         )
     try:
         yield child

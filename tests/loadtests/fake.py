@@ -47,12 +47,23 @@ class Fake:
             self.first_request = time.monotonic()
         await self._misbehave()
         status, content = self._answer(scope["method"], path, body)
+        if self._is_late(dict(scope["headers"]).get(b"authorization", b"").decode()):
+            status, content = 401, PROBLEM
         if self.options.fail and self.options.fail in f"{scope['method']} {path}":
             status, content = 500, PROBLEM
         payload = b"" if status == 204 else json.dumps(content).encode()
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(payload))]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": payload})
+
+    def _token(self) -> dict[str, Any]:
+        lifetime = self.options.expires_in
+        token = {"access_token": f"t{time.monotonic()}", "token_type": "bearer"}
+        return token | ({"expires_in": lifetime} if lifetime else {})
+
+    def _is_late(self, authorization: str) -> bool:
+        made_at = float(authorization.removeprefix("Bearer t") or "inf")
+        return bool(self.options.expires_in) and time.monotonic() - made_at > self.options.expires_in
 
     async def _misbehave(self) -> None:
         since = time.monotonic() - self.first_request if self.first_request else 0.0
@@ -71,7 +82,7 @@ class Fake:
                 return 201, {"id": str(uuid.uuid4()), "email": json.loads(body)["email"]}
             case "POST", ["auth", "login"]:
                 known = "password" in parse_qs(body.decode())
-                return (200, {"access_token": "t", "token_type": "bearer"}) if known else (401, PROBLEM)
+                return (200, self._token()) if known else (401, PROBLEM)
             case "GET", ["me"]:
                 return 200, {"id": "x"}
             case "GET", ["categories"]:
@@ -95,6 +106,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--stall-seconds", type=float, default=0.0)
     parser.add_argument("--die-after", type=float, default=0.0)
     parser.add_argument("--fail", default="")
+    parser.add_argument("--expires-in", type=float, default=0.0)
     return parser.parse_args()
 
 

@@ -1,112 +1,62 @@
-import asyncio
 import os
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, cast
 
-import pytest
-import uvloop
+from loadtests.bench import Comparison, against_ceiling, against_itself
+from loadtests.journeys import Request
+from loadtests.targets import TARGETS, judged
+from tests.loadtests.canned import serving
 
-from loadtests.bench import BenchError, measure, requests_per_second
-
-BODY = b'{"items":[]}' * 400
-
-
-class Canned(asyncio.Protocol):
-    """Answers whatever comes with the same bytes, in as many pieces as asked for."""
-
-    answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(BODY), BODY)
-    pieces = 1
-    close_after = 0
-
-    def write(self, rest: bytes, size: int) -> None:
-        if not self.transport.is_closing():
-            self.transport.write(rest[:size])
-            if len(rest) > size:
-                asyncio.get_running_loop().call_later(0.002, self.write, rest[size:], size)
-
-    def connection_made(self, transport: Any) -> None:
-        self.transport, self.answered = transport, 0
-
-    def data_received(self, data: Any) -> None:
-        assert data.startswith(b"GET /api/v1/tasks")
-        assert b"\r\nAuthorization: Bearer secret\r\n" in data
-        self.write(self.answer, -(-len(self.answer) // self.pieces))
-        self.answered += 1
-        if self.close_after and self.answered >= self.close_after:
-            self.transport.close()
-
-
-@contextmanager
-def serving(**attributes: Any) -> Iterator[str]:
-    loop = uvloop.new_event_loop()
-    protocol = type("Answering", (Canned,), attributes)
-    server = loop.run_until_complete(loop.create_server(protocol, "127.0.0.1", 0))
-    port = cast("asyncio.Server", server).sockets[0].getsockname()[1]
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        server.close()
-        loop.run_until_complete(asyncio.sleep(0.05))
-        loop.run_until_complete(loop.shutdown_asyncgens())
-        loop.close()
-
-
-def rate(url: str, **options: Any) -> Any:
-    return uvloop.run(requests_per_second(url, "/api/v1/tasks?limit=20", "secret", 0.3, **options))
-
-
-def test_counts_answers() -> None:
-    with serving() as url:
-        assert rate(url) > 1_000
-
-
-@pytest.mark.parametrize("pieces", [2, 3, 7])
-def test_answers_may_come_in_pieces(pieces: int) -> None:
-    with serving(pieces=pieces) as url:
-        assert 20 < rate(url, connections=2) < 2 / (0.002 * (pieces - 1)) * 1.1
+LIST = Request("list_20", "GET", "/api/v1/tasks?limit=20", token="secret")
 
 
 def test_a_faster_server_has_a_higher_ratio_and_the_core_is_given_back() -> None:
     before = os.sched_getaffinity(0)
     with serving(pieces=9) as slow, serving() as fast:
-        found = measure(
-            {"ours": slow, "ceiling": fast}, token="secret", task_id="t", rounds=3, seconds=0.1, core=min(before)
+        found = against_ceiling(
+            {"ours": slow, "ceiling": fast},
+            {"list_20": [LIST] * 4, "get_one": [LIST] * 4},
+            rounds=3,
+            seconds=0.1,
+            core=min(before),
         )
     assert os.sched_getaffinity(0) == before
     assert set(found) == {"list_20", "get_one"}
     for one in found.values():
-        assert 0 < one["low"] <= one["ratio"] <= one["high"] < 0.9
+        assert 0 < one["low"] <= one["value"] <= one["high"] < 0.9
+        assert len(one["rounds"]) == 3
         assert one["ours_rps"] < one["ceiling_rps"]
 
 
-@pytest.mark.parametrize(
-    ("answer", "words"),
-    [
-        (b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n", "401 Unauthorized"),
-        (b"HTTP/1.1 200 OK\r\n\r\n", "without Content-Length"),
-    ],
-)
-def test_anything_but_200_fails(answer: bytes, words: str) -> None:
-    with serving(answer=answer) as url, pytest.raises(BenchError, match=words):
-        rate(url)
+def test_what_takes_as_long_has_a_ratio_about_1() -> None:
+    other = Request("search", "GET", "/api/v1/tasks?q=other", token="secret")
+    with serving(pieces=3) as url:
+        found = against_itself(url, {"search": Comparison([LIST], [other], 0.5)}, rounds=3, seconds=0.2)
+    [one] = found.values()
+    assert one["low"] <= one["value"] <= one["high"]
+    assert 0.5 < one["value"] < 2
+    assert one["measured_ms"] > 2
+    assert one["reference_ms"] > 2
 
 
-def test_a_broken_connection_fails() -> None:
-    with serving(close_after=3) as url, pytest.raises(BenchError, match="closed a connection in use"):
-        rate(url)
+def test_measures_are_judged_by_their_targets() -> None:
+    found = judged(
+        {
+            "list_20": {"value": 0.36, "ours_rps": 1.0},
+            "get_one": {"value": 0.32},
+            "create": {"value": 0.33},
+            "search": {"value": 3.1},
+            "memory": {"value": 119.0},
+        }
+    )
+    assert {name: (one["met"], one["holds"]) for name, one in found.items()} == {
+        "list_20": (False, True),
+        "get_one": (False, False),
+        "create": (True, True),
+        "search": (False, False),
+        "memory": (True, True),
+    }
+    assert found["list_20"]["ours_rps"] == 1.0
+    assert found["list_20"]["wanted"] == 0.40
 
 
-def test_no_answer_fails() -> None:
-    with serving(answer=b"") as url, pytest.raises(BenchError, match="not one answer"):
-        rate(url)
-
-
-def test_no_server_fails() -> None:
-    with pytest.raises(BenchError, match="cannot be reached"):
-        rate("http://127.0.0.1:1")
+def test_what_is_required_is_never_more_than_what_is_wanted() -> None:
+    assert all(target.reached(target.wanted, target.required) for target in TARGETS.values())

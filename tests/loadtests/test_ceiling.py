@@ -14,10 +14,10 @@ import jwt
 import pytest
 
 from infra.embedded import secrets
-from infra.embedded.network import free_port
 from loadtests.dataset import load
 from loadtests.population import Parameters
 from tests.loadtests.conftest import Migrated
+from tests.ports import unused_port
 
 FIELDS = {
     *("id", "title", "description", "status", "priority", "due_at", "category_id", "completed_at"),
@@ -43,7 +43,7 @@ async def fullest_account(migrated: Migrated, credentials: Path) -> str:
 
 @pytest.fixture
 def ceiling(migrated: Migrated) -> Iterator[str]:
-    port = free_port(None, 8400)
+    port = unused_port()
     options = {
         "port": port,
         "database-url": migrated.url,
@@ -89,6 +89,18 @@ def test_answers_what_the_service_answers(migrated: Migrated, account_id: str, c
         assert http.get(f"/tasks/{uuid.uuid4()}").status_code == 404
         assert http.get("/tasks/no-uuid").status_code == 404
         assert http.get("/elsewhere").status_code == 404
+
+
+def test_inserts_the_row_and_answers_with_it(migrated: Migrated, account_id: str, ceiling: str) -> None:
+    body = {"title": "Write it 下来", "description": "d" * 70_000, "priority": "high", "due_at": "2031-01-15T09:30:00Z"}
+    with httpx.Client(
+        base_url=f"{ceiling}/api/v1", headers={"Authorization": f"Bearer {token(migrated.layout, account_id)}"}
+    ) as http:
+        answer = http.post("/tasks", json=body)
+        assert answer.status_code == 201
+        assert set(answer.json()) == FIELDS
+        assert answer.json().items() >= (body | {"due_at": "2031-01-15T09:30:00+00:00", "status": "todo"}).items()
+        assert http.get(f"/tasks/{answer.json()['id']}").json() == answer.json()
 
 
 def test_another_accounts_rows_are_not_there(migrated: Migrated, account_id: str, ceiling: str) -> None:

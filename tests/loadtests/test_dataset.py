@@ -27,7 +27,7 @@ SMALL = Parameters(accounts=30, tasks=900)
 async def database(migrated: Migrated) -> Any:
     """The migrated database without any account."""
     connection = await migrated.connect()
-    await connection.execute("DELETE FROM account")
+    await connection.execute("DELETE FROM account; DELETE FROM mail")
     await connection.close()
     return migrated
 
@@ -114,6 +114,26 @@ async def test_other_parameters_replace_the_dataset_and_nothing_else(
     assert await count("account WHERE email = 'anna@elsewhere.org'") == 1
 
 
+async def test_what_load_runs_leave_is_taken_away(
+    load_into: Callable[..., Any], count: Any, database: Migrated
+) -> None:
+    await load_into()
+    sessions = await count("session")
+    assert 30 <= sessions <= 90
+    connection = await database.connect()
+    await connection.execute(
+        """
+        INSERT INTO account (email, password_hash) VALUES ('anna@elsewhere.org', 'x'), ('new-1@load.example', 'x');
+        INSERT INTO session (account_id, expires_at) SELECT id, now() FROM account;
+        INSERT INTO mail (kind, recipient) VALUES ('verify', 'anna@elsewhere.org'), ('verify', 'new-1@load.example')
+        """
+    )
+    await connection.close()
+    await load_into()
+    assert await count("session") == sessions + 1, "Anna's is not of the load's"
+    assert await count("mail") == 1
+
+
 async def test_two_at_once_load_once(load_into: Callable[..., Any], count: Any) -> None:
     said = sorted(await asyncio.gather(load_into(), load_into()))
     assert [words.split()[0] for words in said] == ["already", "loaded"]
@@ -124,9 +144,9 @@ async def test_statistics_are_refreshed_where_the_role_may(
     load_into: Callable[..., Any], database: Migrated, count: Any
 ) -> None:
     admin = await database.connect("slipway_migrator")
-    await admin.execute("REVOKE MAINTAIN ON account, category, task FROM slipway_app")
+    await admin.execute("REVOKE MAINTAIN ON account, session, category, task FROM slipway_app")
     assert "autovacuum" in await load_into()
-    await admin.execute("GRANT MAINTAIN ON account, category, task TO slipway_app")
+    await admin.execute("GRANT MAINTAIN ON account, session, category, task TO slipway_app")
     assert "refreshed" in await load_into(Parameters(20, 500))
     assert await admin.fetchval("SELECT reltuples FROM pg_class WHERE oid = 'task'::regclass") == 500
     await admin.close()

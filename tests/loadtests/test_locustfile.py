@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from infra.embedded.network import free_port
 from tests.loadtests.conftest import ROOT
+from tests.ports import unused_port
 
 LOCUST = [sys.executable, "-m", "locust", "-f", "loadtests/locustfile.py"]
 
@@ -30,7 +30,7 @@ def test_works_by_itself(fake: Callable[..., str]) -> None:
 
 
 def test_works_in_the_web_interface(fake: Callable[..., str]) -> None:
-    port = free_port(None, 8300)
+    port = unused_port()
 
     def ask(path: str, body: Any = None) -> Any:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", body, timeout=10) as answer:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadtests.population import STATUSES, Parameters, Population, uuid7
+from loadtests.population import SESSION_CLIENT, STATUSES, Parameters, Population, uuid7
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 SMALL = Parameters(accounts=100, tasks=5_000)
@@ -29,6 +29,7 @@ def test_same_seed_same_rows() -> None:
     first, second = Population(SMALL, NOW), Population(SMALL, NOW)
     assert first.accounts("h") == second.accounts("h")
     assert first.categories() == second.categories()
+    assert first.sessions() == second.sessions()
     assert tasks(first) == tasks(second)
     assert tasks(first) != tasks(Population(dataclasses.replace(SMALL, seed=2), NOW))
 
@@ -70,6 +71,19 @@ def test_rows_hold_together(population: Population) -> None:
         assert 0 <= priority <= 3
         assert (completed is not None) == (status == "completed")
         assert due is None or due.tzinfo is not None
+
+
+def test_everybody_is_logged_in_for_years(population: Population) -> None:
+    accounts = {row[0]: row for row in population.accounts("hash")}
+    sessions = population.sessions()
+    counts = Counter(row[1] for row in sessions)
+    assert counts.keys() == accounts.keys()
+    assert set(counts.values()) == {1, 2, 3}
+    for identity, account, client, created, used, expires in sessions:
+        assert identity.version == 7
+        assert client == SESSION_CLIENT
+        assert accounts[account][4] <= created <= used <= NOW
+        assert expires > NOW + timedelta(days=3_000)
 
 
 def test_tasks_come_oldest_first_and_ids_in_that_order(population: Population) -> None:
