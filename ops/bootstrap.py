@@ -95,7 +95,8 @@ def make_venv() -> None:
 def install(group: str) -> None:
     """The locked requirements, and the project itself as one path entry."""
     uv = [str(VENV / "bin" / "uv"), "pip", "install", "--quiet", "--python", str(VENV / "bin" / "python")]
-    run([*uv, "--require-hashes", "-r", str(REQUIREMENTS / f"{group}.txt")])
+    # Bytecode now, once: where Python is told to write none, every start of every process would compile it all again.
+    run([*uv, "--compile-bytecode", "--require-hashes", "-r", str(REQUIREMENTS / f"{group}.txt")])
     run([*uv, "--no-deps", "--no-build-isolation", "--editable", str(ROOT)])
 
 

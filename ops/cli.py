@@ -17,10 +17,10 @@ from infra.embedded.layout import Layout, LayoutError
 from infra.embedded.network import PortTakenError
 from infra.embedded.processes import ProcessError
 from infra.embedded.unprivileged import UnprivilegedError
-from ops.errors import INTERRUPTED, SlipwayError, UnreachableError, UsageError, fail
+from ops.environments import LOCAL, require_stack
+from ops.errors import INTERRUPTED, CheckFailedError, SlipwayError, UnreachableError, UsageError, fail
+from ops.lines import config_lines, docker_status_lines, doctor_lines
 from ops.steps import Steps
-
-ENVIRONMENTS = ("local",)
 
 EXIT_CODES: dict[type[Exception], int] = {
     SlipwayError: SlipwayError.exit_code,
@@ -37,35 +37,82 @@ app = typer.Typer(
     help="Take one FastAPI service from a clone to production, and prove each step.",
 )
 
-Environment = Annotated[str, typer.Argument(help="The environment: local.")]
+Environment = Annotated[str, typer.Argument(help="The environment: local, or one with a Pulumi.<environment>.yaml.")]
+Stacked = Annotated[str, typer.Argument(help="An environment with a Pulumi.<environment>.yaml, such as staging.")]
+LocalOnly = Annotated[str, typer.Argument(help="The environment: local.")]
 Project = Annotated[Path, typer.Option(help="The folder that holds service/ and gets .slipway/.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and progress on standard error.")]
 
 
 @app.command()
+def init(environment: Stacked, project: Project = Path(), as_json: Json = False) -> None:
+    """Make the environment's stack, and every secret that it lacks."""
+    from ops.verbs.docker.init import init as verb
+
+    outcome = verb(_docker_layout(environment, project), _steps(as_json))
+    _tell(outcome, as_json, _init_lines(outcome))
+
+
+@app.command()
 def up(
-    environment: Environment = "local",
+    environment: Environment = LOCAL,
     project: Project = Path(),
     port: Annotated[
-        int | None, typer.Option(min=1, max=65535, help="The API's port; the next free one if left out.")
+        int | None, typer.Option(min=1, max=65535, help="The API's port; the next free one if left out (local).")
     ] = None,
-    workers: Annotated[int, typer.Option(min=1, max=64, help="Processes that answer requests.")] = 2,
-    load: Annotated[bool, typer.Option(help="Run the load and record a latency baseline.")] = True,
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=64, help="Processes that answer requests; 2 if left out (local).")
+    ] = None,
+    load: Annotated[
+        bool | None, typer.Option(help="Run the load and record a baseline; left out: where the limits let it pass.")
+    ] = None,
     profile: Annotated[str, typer.Option(help="The load's profile.")] = "quick",
+    probe: Annotated[
+        bool | None,
+        typer.Option(help="Go on asking during the rollout, and count failures; left out: but in production."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Deploy the source: release, provision, migrate, serve, smoke, load, report."""
-    from ops.verbs.up import Options
-    from ops.verbs.up import up as verb
+    """Deploy: release, provision, migrate, serve, smoke, load, report."""
+    if environment != LOCAL:
+        layout = _docker_layout(environment, project)
+        for option, value, key in (("--port", port, "edge.httpsPort"), ("--workers", workers, "api.workers")):
+            if value is not None:
+                raise UsageError(f"{option} is for local: set slipway:{key} in Pulumi.{environment}.yaml")
+        outcome = _up_docker(layout, load, profile, probe, _steps(as_json))
+    else:
+        from ops.verbs.up import Options
+        from ops.verbs.up import up as verb
 
-    options = Options(port=port, workers=workers, load=load, profile=profile)
-    outcome = verb(_layout(environment, project), options, _steps(as_json))
+        if probe is not None:
+            raise UsageError("--probe is for environments in Docker: local proves a release before it serves")
+        options = Options(port=port, workers=workers or 2, load=load is not False, profile=profile)
+        outcome = verb(_layout(environment, project), options, _steps(as_json))
     _tell(outcome, as_json, _closing_lines(outcome))
 
 
 @app.command()
-def down(environment: Environment = "local", project: Project = Path(), as_json: Json = False) -> None:
-    """Stop everything; data, secrets and records stay."""
+def preview(environment: Stacked, project: Project = Path(), as_json: Json = False) -> None:
+    """Say what up would change, and change nothing."""
+    from ops.verbs.docker.preview import preview as verb
+
+    outcome = verb(_docker_layout(environment, project), _steps(as_json))
+    count = outcome["change_count"]
+    _tell(outcome, as_json, [f"{count} changes; make them with slipway up {environment}" if count else "no changes"])
+
+
+@app.command()
+def down(
+    environment: Environment = LOCAL,
+    project: Project = Path(),
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask (not in production).")] = False,
+    confirm: Annotated[str, typer.Option(help="The environment's name, instead of typing it (production).")] = "",
+    as_json: Json = False,
+) -> None:
+    """Stop everything; on local and in production, data stays; secrets and records stay everywhere."""
+    if environment != LOCAL:
+        _down_docker(_docker_layout(environment, project), yes, confirm, as_json)
+        return
     from ops.verbs.down import down as verb
 
     steps = _steps(as_json)
@@ -74,14 +121,75 @@ def down(environment: Environment = "local", project: Project = Path(), as_json:
 
 
 @app.command()
-def status(environment: Environment = "local", project: Project = Path(), as_json: Json = False) -> None:
+def status(environment: Environment = LOCAL, project: Project = Path(), as_json: Json = False) -> None:
     """Say what runs, where, since when, which release and schema."""
-    from ops.verbs.status import status as verb
+    if environment != LOCAL:
+        from ops.verbs.docker.status import status as docker_verb
 
-    state = verb(_layout(environment, project))
-    _tell(state, as_json, _status_lines(state))
+        state = docker_verb(_docker_layout(environment, project))
+        _tell(state, as_json, docker_status_lines(state))
+    else:
+        from ops.verbs.status import status as verb
+
+        state = verb(_layout(environment, project))
+        _tell(state, as_json, _status_lines(state))
     if not state["serving"]:
         raise UnreachableError(f"{environment} does not serve: start it with slipway up {environment}")
+
+
+@app.command()
+def logs(
+    environment: Stacked,
+    part: Annotated[str, typer.Argument(help="Such as api, edge, database; a wrong one tells which there are.")],
+    project: Project = Path(),
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until Ctrl-C.")] = False,
+    since: Annotated[str | None, typer.Option(help="How long ago (10m, 2h, 3d) or a time (RFC 3339).")] = None,
+    lines: Annotated[int, typer.Option(min=0, help="The last so many of each replica; 0 for all.")] = 100,
+) -> None:
+    """Show what a part's replicas say, wherever they run."""
+    from ops.verbs.docker.logs import logs as verb
+
+    layout = _docker_layout(environment, project)
+    verb(layout, part, follow=follow, since=since, lines=lines, say=lambda line: print(line, flush=True))
+
+
+@app.command()
+def doctor(environment: Stacked, project: Project = Path(), as_json: Json = False) -> None:
+    """Look at everything that up needs, and name the remedy of what is not as it should be."""
+    from ops.verbs.docker.doctor import FAILED
+    from ops.verbs.docker.doctor import doctor as verb
+
+    checks = verb(_docker_layout(environment, project))
+    _tell({"environment": environment, "checks": checks}, as_json, doctor_lines(checks))
+    if failed := [check["name"] for check in checks if check["state"] == FAILED]:
+        raise CheckFailedError(f"{', '.join(failed)}: not as {environment} needs it; the remedies stand above")
+
+
+@app.command()
+def config(environment: Stacked, project: Project = Path(), as_json: Json = False) -> None:
+    """Show every key of the configuration with its meaning, default and present value, but no secret."""
+    from ops.verbs.docker.config import config as verb
+
+    found = verb(_docker_layout(environment, project))
+    _tell(found, as_json, config_lines(found))
+    if found["problem"]:
+        raise UsageError(found["problem"])
+
+
+@app.command()
+def unlock(
+    environment: Stacked,
+    project: Project = Path(),
+    yes: Annotated[bool, typer.Option("--yes", help="The holder, on another machine, has died.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Clear the lock that an operator left who died in the midst of an up."""
+    from ops.verbs.docker.unlock import unlock as verb
+
+    outcome = verb(_docker_layout(environment, project), sure=yes)
+    taken_from = " and ".join(outcome["taken_from"])
+    said = f"{environment}: the lock of {taken_from} is cleared" if taken_from else f"{environment} is not locked"
+    _tell(outcome, as_json, [said])
 
 
 @app.command()
@@ -99,23 +207,71 @@ def smoke(
 
 @app.command()
 def bench(
-    environment: Environment = "local",
+    environment: LocalOnly = LOCAL,
     project: Project = Path(),
     rounds: Annotated[int, typer.Option(min=3, max=100, help="Interleaved rounds of each server.")] = 8,
     seconds: Annotated[float, typer.Option(min=0.2, max=60, help="Length of a round.")] = 1.0,
+    check: Annotated[bool, typer.Option("--check", help="Fail when a measure misses what is required of it.")] = False,
     as_json: Json = False,
 ) -> None:
     """Measure our API against the ceiling: ratios in one run, on one core each."""
     from ops.verbs.bench import bench as verb
+    from ops.verbs.bench import failing
 
     layout = _layout(environment, project)
     result, lines = verb(layout, rounds, seconds, _steps(as_json))
     _tell(result, as_json, lines)
+    if check and (missed := failing(result)):
+        raise CheckFailedError(f"{', '.join(missed)}: not what is required; measure again on an idle machine")
+
+
+@app.command()
+def drills(
+    names: Annotated[list[str] | None, typer.Argument(help="The drills to run; all of them if left out.")] = None,
+    project: Project = Path(),
+    seconds: Annotated[float, typer.Option(min=0.2, max=60, help="How long something stays broken.")] = 5.0,
+    restarts: Annotated[int, typer.Option(min=1, max=100, help="How often the API is restarted under load.")] = 20,
+    requests: Annotated[int, typer.Option(min=1_000, help="How many requests memory is watched over.")] = 100_000,
+    as_json: Json = False,
+) -> None:
+    """Break each part of a throw-away environment on purpose, and tell what a steady reader saw."""
+    from ops.drills.faults import Extent
+    from ops.verbs.drills import broken
+    from ops.verbs.drills import drills as verb
+
+    extent = Extent(seconds, restarts, requests)
+    result, lines = verb(_layout("local", project), names or (), extent, _steps(as_json))
+    _tell(result, as_json, lines)
+    if failed := broken(result):
+        raise CheckFailedError(f"{', '.join(failed)}: not as promised")
+
+
+@app.command()
+def image(
+    project: Project = Path(),
+    base: Annotated[
+        str | None, typer.Option(help="The base image; SLIPWAY_BASE_IMAGE or the Dockerfile's own if left out.")
+    ] = None,
+    repository: Annotated[
+        str, typer.Option(help="The image's name, such as registry.example.com/slipway.")
+    ] = "slipway",
+    push: Annotated[bool, typer.Option("--push", help="Push it, and tell the digest to deploy it by.")] = False,
+    network: Annotated[str, typer.Option(help="How the build reaches packages: Docker's --network.")] = "host",
+    cache: Annotated[bool, typer.Option(help="Use layers that were built before.")] = True,
+    as_json: Json = False,
+) -> None:
+    """Build the source's image; its SBOM and licences are left beside it."""
+    from ops.verbs.image import Options, closing_lines
+    from ops.verbs.image import image as verb
+
+    options = Options(base=base, repository=repository, push=push, network=network, cache=cache)
+    result = verb(Layout(project.resolve()), options, _steps(as_json))
+    _tell(result, as_json, closing_lines(result))
 
 
 @app.command()
 def clean(
-    environment: Environment = "local",
+    environment: LocalOnly = LOCAL,
     project: Project = Path(),
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
@@ -166,9 +322,40 @@ def _usage_message(error: Exception) -> str | None:
 
 
 def _layout(environment: str, project: Path) -> Layout:
-    if environment not in ENVIRONMENTS:
-        raise UsageError(f"there is no environment {environment!r}: choose one of {', '.join(ENVIRONMENTS)}")
+    if environment != LOCAL:
+        raise UsageError(f"there is no environment {environment!r}: choose one of {LOCAL}")
     return Layout(project.resolve(), environment)
+
+
+def _docker_layout(environment: str, project: Path) -> Layout:
+    layout = Layout(project.resolve(), environment)
+    require_stack(layout.project, environment)
+    return layout
+
+
+def _up_docker(layout: Layout, load: bool | None, profile: str, probe: bool | None, steps: Steps) -> dict[str, Any]:
+    from ops.verbs.docker.up import Options
+    from ops.verbs.docker.up import up as verb
+
+    return verb(layout, Options(load=load, profile=profile, probe=probe), steps)
+
+
+def _down_docker(layout: Layout, yes: bool, confirm: str, as_json: bool) -> None:
+    """Ask whoever is there, in production for the name; then take it down."""
+    from ops.verbs.docker.down import down as verb
+    from ops.verbs.docker.down import is_production
+
+    environment = layout.environment
+    if is_production(layout):
+        if (confirm or _typed(f"Type {environment} to take it down", "--confirm")) != environment:
+            raise UsageError(f"that is not its name: {environment} stays up")
+    elif not yes and not _asked(f"Remove {environment} with its data?"):
+        raise SlipwayError(f"{environment} stays up")
+    outcome = verb(layout, _steps(as_json))
+    kept = "its data stays on its volume" if is_production(layout) else "its secrets and records stay"
+    removed = outcome["changes"].get("delete", 0)
+    said = f"{environment} is down ({removed} resources removed); {kept}" if removed else f"{environment} was not up"
+    _tell(outcome, as_json, [said])
 
 
 def _steps(as_json: bool) -> Steps:
@@ -185,17 +372,34 @@ def _asked(question: str) -> bool:
     return typer.confirm(question)
 
 
+def _typed(question: str, option: str) -> str:
+    if not sys.stdin.isatty():
+        raise UsageError(f"nobody is there to ask: say {option} with the environment's name")
+    return str(typer.prompt(question))
+
+
+def _init_lines(outcome: dict[str, Any]) -> list[str]:
+    lines = [f"{outcome['environment']} is ready: its state is in {outcome['backend']}"]
+    if outcome["exports"]:
+        lines += ["", "For plain pulumi, in the project's folder:", *(f"  {line}" for line in outcome["exports"])]
+    return [*lines, "", f"Next: {outcome['next']}"]
+
+
 def _closing_lines(outcome: dict[str, Any]) -> list[str]:
     environment = outcome["environment"]
     report = outcome["report"]
+    if environment != LOCAL:
+        following = f"Next: slipway status {environment} · slipway logs {environment} api"
+    else:
+        following = "Next: make status · change service/ and make up again · make bench · make down"
     return [
         "",
         f"{environment} is up: release {outcome['release']}",
         f"  API     {outcome['url']}",
-        f"  docs    {outcome['url']}{DOCS_PATH}",
+        *([f"  docs    {outcome['url']}{DOCS_PATH}"] if outcome.get("docs", True) else []),
         f"  report  {Path(report).as_uri() if report else 'none (no load was run)'}",
         "",
-        "Next: make status · change service/ and make up again · make bench · make down",
+        following,
     ]
 
 

@@ -39,6 +39,18 @@ def ceiling(*, port: int, database_url: str, password_file: Path, token_keys: Pa
     ]
 
 
+def steady_reader(*, host: str, requests: Path, record: Path, rate: float, authority: Path | None = None) -> list[str]:
+    """Ask at a constant rate until SIGTERM."""
+    return [
+        *(PYTHON, "-m", "loadtests.steady"),
+        *("--host", host),
+        *("--requests", str(requests)),
+        *("--record", str(record)),
+        *("--rate", f"{rate:g}"),
+        *(("--ca-file", str(authority)) if authority else ()),
+    ]
+
+
 def bare_imports() -> list[str]:
     """Import what the service cannot do without, and nothing else: the floor under every start."""
     return [PYTHON, "-c", "import fastapi, sqlmodel, asyncpg"]

@@ -1,8 +1,9 @@
 """Black-box checks, over HTTP alone, of what must work before anyone relies on a deploy.
 
-They leave nothing behind but one account with a random name; every task they make they delete.
+They leave nothing behind: the one account that they make they delete, with all that is in it, also when a check fails.
 """
 
+import contextlib
 import secrets
 import time
 from collections.abc import Callable, Iterator
@@ -14,8 +15,12 @@ import httpx
 from infra.contract import API_PREFIX, LIVE_PATH, READY_PATH, VERSION_PATH
 
 OK, CREATED, NO_CONTENT = httpx.codes.OK, httpx.codes.CREATED, httpx.codes.NO_CONTENT
-UNAUTHORIZED, NOT_FOUND, UNPROCESSABLE = 401, 404, 422
+NOT_MODIFIED, UNAUTHORIZED, NOT_FOUND, PRECONDITION_FAILED, UNPROCESSABLE = 304, 401, 404, 412, 422
+EMAIL_DOMAIN = "smoke.example"
 NO_ANSWER = "no answer"
+UNUSABLE = (httpx.HTTPError, ValueError, KeyError, TypeError)
+"""What a wrong answer, or none, may raise."""
+NEW_TASK = {"title": "Smoke check ✓", "priority": "high"}
 
 
 class SmokeError(Exception):
@@ -52,10 +57,13 @@ class Visitor:
     def __init__(self, http: httpx.Client, release: str | None) -> None:
         self.http = http
         self.release = release
-        self.email = f"smoke-{secrets.token_hex(8)}@smoke.example"
+        self.email = f"smoke-{secrets.token_hex(8)}@{EMAIL_DOMAIN}"
         self.password = secrets.token_urlsafe(24)
+        self.has_account = False
         self.token: dict[str, str] = {}
+        self.refresh_token = ""
         self.task: dict[str, Any] = {}
+        self.etag = ""
 
     def checks(self) -> list[tuple[str, Callable[[], object]]]:
         """Name and body of each check, in order."""
@@ -67,11 +75,17 @@ class Visitor:
             ("register", self.register),
             ("login", self.login),
             ("who am I", self.me),
+            ("refresh the token", self.refresh),
             ("create a task", self.create),
+            ("create it once only", self.create_again),
             ("the list shows it", self.listed),
+            ("a search finds it", self.found),
             ("update it", self.update),
+            ("a lost update is refused", self.update_too_late),
+            ("what is known is not sent again", self.unchanged),
             ("a bad body is told apart", self.bad_body),
             ("delete it", self.delete),
+            ("delete the account", self.leave),
         ]
 
     def version(self) -> None:
@@ -91,12 +105,13 @@ class Visitor:
         """A newcomer gets an account."""
         body = {"email": self.email, "password": self.password, "full_name": "Smoke Check"}
         _expect(self.http.post(f"{API_PREFIX}/auth/register", json=body), CREATED)
+        self.has_account = True
 
     def login(self) -> None:
         """The account gets a token."""
         form = {"username": self.email, "password": self.password}
         answer = _expect(self.http.post(f"{API_PREFIX}/auth/login", data=form), OK)
-        self.token = {"Authorization": f"Bearer {answer.json()['access_token']}"}
+        self._remember(answer.json())
 
     def me(self) -> None:
         """The token belongs to the account."""
@@ -104,24 +119,61 @@ class Visitor:
         if email != self.email:
             raise SmokeError(f"the token belongs to {email}")
 
+    def refresh(self) -> None:
+        """A refresh token gives new tokens, of the same account."""
+        body = {"refresh_token": self.refresh_token}
+        self._remember(_expect(self.http.post(f"{API_PREFIX}/auth/refresh", json=body), OK).json())
+        self.me()
+
     def create(self) -> None:
         """A task is kept as it was given."""
-        body = {"title": "Smoke check ✓", "priority": "high"}
-        answer = self.http.post(f"{API_PREFIX}/tasks", json=body, headers=self.token)
-        self.task = _expect(answer, CREATED).json()
-        _same(self.task, body)
+        self.task = self._create()
+        _same(self.task, NEW_TASK)
+
+    def create_again(self) -> None:
+        """The same request with the same key gets the first answer (Idempotency-Key)."""
+        _same(self._create(), self.task)
+
+    def _create(self) -> dict[str, Any]:
+        headers = self.token | {"Idempotency-Key": self.email}
+        answer = self.http.post(f"{API_PREFIX}/tasks", json=NEW_TASK, headers=headers)
+        task: dict[str, Any] = _expect(answer, CREATED).json()
+        return task
 
     def listed(self) -> None:
         """The list holds that task and no other."""
-        items = self._get_ok(f"{API_PREFIX}/tasks")["items"]
+        self._only_the_task(f"{API_PREFIX}/tasks")
+
+    def found(self) -> None:
+        """The beginning of a word leads to the task, another word does not."""
+        self._only_the_task(f"{API_PREFIX}/tasks?q=smok")
+        if self._get_ok(f"{API_PREFIX}/tasks?q=elsewhere")["items"]:
+            raise SmokeError("a search finds what it should not")
+
+    def _only_the_task(self, path: str) -> None:
+        items = self._get_ok(path)["items"]
         if [item["id"] for item in items] != [self.task["id"]]:
             raise SmokeError(f"the list holds {len(items)} tasks, and not just the one created")
 
     def update(self) -> None:
-        """A change is kept."""
+        """A change to the known version is kept, and makes a new version."""
         body = {"status": "completed"}
-        _same(_expect(self.http.patch(self._task_path, json=body, headers=self.token), OK).json(), body)
+        before = _expect(self.http.get(self._task_path, headers=self.token), OK).headers["etag"]
+        answer = _expect(self.http.patch(self._task_path, json=body, headers=self.token | {"If-Match": before}), OK)
+        _same(answer.json(), body)
         _same(self._get_ok(self._task_path), body)
+        self.etag = answer.headers["etag"]
+        if self.etag == before:
+            raise SmokeError("the ETag stayed the same")
+
+    def update_too_late(self) -> None:
+        """A change to another version than the newest is refused (RFC 9110, section 13.1.1)."""
+        headers = self.token | {"If-Match": '"0"'}
+        _expect(self.http.patch(self._task_path, json={"title": "Lost"}, headers=headers), PRECONDITION_FAILED)
+
+    def unchanged(self) -> None:
+        """Whoever has the newest version does not get it again (RFC 9110, section 13.1.2)."""
+        _expect(self.http.get(self._task_path, headers=self.token | {"If-None-Match": self.etag}), NOT_MODIFIED)
 
     def bad_body(self) -> None:
         """A bad body gets 422 that names the field."""
@@ -134,6 +186,24 @@ class Visitor:
         """A deleted task is gone."""
         _expect(self.http.delete(self._task_path, headers=self.token), NO_CONTENT)
         _expect(self.http.get(self._task_path, headers=self.token), NOT_FOUND)
+
+    def leave(self) -> None:
+        """A deleted account is gone, and its token opens nothing any more."""
+        body = {"password": self.password}
+        _expect(self.http.request("DELETE", f"{API_PREFIX}/me", json=body, headers=self.token), NO_CONTENT)
+        self.has_account = False
+        _expect(self.http.get(f"{API_PREFIX}/me", headers=self.token), UNAUTHORIZED)
+
+    def clean_up(self) -> None:
+        """Take away what is left when a check failed, as far as that is possible."""
+        if self.has_account:
+            with contextlib.suppress(SmokeError, *UNUSABLE):
+                self.login()
+                self.leave()
+
+    def _remember(self, tokens: dict[str, Any]) -> None:
+        self.token = {"Authorization": f"Bearer {tokens['access_token']}"}
+        self.refresh_token = tokens["refresh_token"]
 
     @property
     def _task_path(self) -> str:
@@ -151,19 +221,29 @@ def run(http: httpx.Client, release: str | None = None) -> Iterator[Check]:
         http: a client whose base URL is the service's.
         release: the release that must answer, or None for any.
     """
-    for name, body in Visitor(http, release).checks():
-        start, reason = time.perf_counter(), ""
-        try:
-            body()
-        except SmokeError as error:
-            reason = str(error)
-        except httpx.HTTPError as error:
-            reason = f"{NO_ANSWER}: {str(error) or type(error).__name__}"
-        except (ValueError, KeyError, TypeError) as error:
-            reason = f"not the answer's form: {type(error).__name__}: {error}"
-        yield Check(name, round((time.perf_counter() - start) * 1000, 1), reason)
-        if reason:
-            return
+    visitor = Visitor(http, release)
+    try:
+        for name, body in visitor.checks():
+            start = time.perf_counter()
+            reason = _reason(body)
+            yield Check(name, round((time.perf_counter() - start) * 1000, 1), reason)
+            if reason:
+                return
+    finally:
+        visitor.clean_up()
+
+
+def _reason(body: Callable[[], object]) -> str:
+    """Why a check fails; empty where it passes."""
+    try:
+        body()
+    except SmokeError as error:
+        return str(error)
+    except httpx.HTTPError as error:
+        return f"{NO_ANSWER}: {str(error) or type(error).__name__}"
+    except UNUSABLE as error:
+        return f"not the answer's form: {type(error).__name__}: {error}"
+    return ""
 
 
 def _expect(answer: httpx.Response, status: int) -> httpx.Response:

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress, ProgressColumn, SpinnerColumn, Task, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 
 class Step:
@@ -16,10 +17,26 @@ class Step:
         self.name = name
         self.seconds = 0.0
         self.said = ""
+        self.now = ""
 
     def say(self, text: str) -> None:
         """What the step found or did, for its closing line."""
         self.said = text
+
+    def show(self, text: str) -> None:
+        """What it is at now, beside its spinner in a terminal."""
+        self.now = text
+
+
+class _Now(ProgressColumn):
+    """What a step is at now."""
+
+    def __init__(self, step: Step) -> None:
+        super().__init__()
+        self.step = step
+
+    def render(self, task: Task) -> Text:  # noqa: ARG002 - rich's signature
+        return Text(self.step.now, style="dim")
 
 
 class Steps:
@@ -35,7 +52,7 @@ class Steps:
         step, start = Step(name), time.monotonic()
         mark = "[red]✗[/]"
         try:
-            with self._spinner(name) if spin else contextlib.nullcontext():
+            with self._spinner(step) if spin else contextlib.nullcontext():
                 yield step
             mark = "[green]✓[/]"
         finally:
@@ -52,13 +69,13 @@ class Steps:
         return [{"name": step.name, "seconds": round(step.seconds, 3), "said": step.said} for step in self.done]
 
     @contextlib.contextmanager
-    def _spinner(self, name: str) -> Iterator[None]:
+    def _spinner(self, step: Step) -> Iterator[None]:
         if not self.console.is_terminal:
             yield
             return
-        columns = (SpinnerColumn(), TextColumn(f"{name:<10}"), TimeElapsedColumn())
+        columns = (SpinnerColumn(), TextColumn("{task.description:<10}"), TimeElapsedColumn(), _Now(step))
         progress = Progress(*columns, console=self.console, transient=True)
-        progress.add_task(name, total=None)
+        progress.add_task(step.name, total=None)
         try:
             # Inside the try: Ctrl-C may come while it starts, when the cursor is hidden already.
             progress.start()

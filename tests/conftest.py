@@ -1,5 +1,6 @@
 """Real parts for the whole suite: one PostgreSQL and one Valkey for each test process, as the embedded target."""
 
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -8,6 +9,9 @@ from infra.embedded.cache import Cache
 from infra.embedded.database import Database
 from infra.embedded.layout import Layout
 from tests.environments import fresh_layout
+
+# A shell that starts us in the background lets us ignore it, our children would inherit that, and some must meet it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -13,41 +13,21 @@ import sys
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
 import psutil
 
-from infra.contract import (
-    API_MODULE,
-    APP_ROLE,
-    DRAIN_SECONDS,
-    READY_PATH,
-    SECRETS_DIR_SETTING,
-    START_SECONDS,
-    VERSION_PATH,
-    api_settings,
-)
-from infra.embedded import secrets
-from infra.embedded.cache import Cache
-from infra.embedded.database import Database
+from infra.contract import API_MODULE, DRAIN_SECONDS, READY_PATH, START_SECONDS, VERSION_PATH
+from infra.embedded.api_settings import settings_of
 from infra.embedded.layout import Layout, write_atomically
 from infra.embedded.network import client, port_of
-from infra.embedded.processes import ProcessError, Signature, find, last_words, launch, stop, wait_until
+from infra.embedded.processes import ProcessError, Signature, find, last_words, launch, mark, stop, wait_until
 
 STOP_SECONDS = DRAIN_SECONDS + 5
 RESEND_SECONDS = 3
 """gunicorn ignores SIGUSR2 for up to a second after its own predecessor left."""
-
-LIGHT_HASH = {"SLIPWAY_PASSWORD_MEMORY_KIB": "8192", "SLIPWAY_PASSWORD_PASSES": "1"}
-"""About 4 ms a password instead of what deployed environments pay. The load registers and logs in 24 newcomers a
-second on the machine that also makes the load: at the full price a baseline would measure Argon2 and little else.
-This environment answers on loopback only."""
-
-NO_LAME_DUCK = {"SLIPWAY_LAME_DUCK_SECONDS": "0"}
-"""Nobody but us visits a private socket: its kept-alive connections need no time to move elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -59,12 +39,16 @@ class Plan:
         address: `127.0.0.1:PORT` or `unix:PATH`.
         workers: processes that answer requests.
         core: the one core that all of them share, for a measurement; None for no limit.
+        recycle: whether workers are replaced after many requests, as they should be, except in a measurement.
+        changes: settings of the service (variable, value) that differ from this host's own; None for the default.
     """
 
     snapshot: Path
     address: str
     workers: int
     core: int | None = None
+    recycle: bool = True
+    changes: tuple[tuple[str, str | None], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -142,15 +126,9 @@ class Api:
 
     def text(self, plan: Plan) -> str:
         """The configuration of gunicorn for this plan: the release's own server settings and what this host adds."""
-        settings = api_settings(
-            environment=self.layout.environment,
-            database_url=Database(self.layout).url(APP_ROLE),
-            cache_url=Cache(self.layout).url,
-            release_file=str(plan.snapshot / "release.json"),
-        )
-        settings |= LIGHT_HASH | {SECRETS_DIR_SETTING: str(secrets.folder_of(self.layout, "api"))}
-        if plan.address.startswith("unix:"):
-            settings |= NO_LAME_DUCK
+        private = plan.address.startswith("unix:")
+        settings = settings_of(self.layout, snapshot=plan.snapshot, private=private) | dict(plan.changes)
+        told = [f"{name}={value}" for name, value in settings.items() if value is not None]
         lines = (
             '"""Written by slipway up; what it says here is lost at the next one."""',
             "import sys",
@@ -160,7 +138,8 @@ class Api:
             f"workers = {plan.workers}",
             # SIGUSR2 changes to the folder it was started in: one that is always there, not a snapshot.
             f"chdir = {str(self.layout.home)!r}",
-            f"raw_env = {[f'{name}={value}' for name, value in settings.items()]!r}",
+            f"raw_env = {told!r}",
+            *(() if plan.recycle else ("max_requests = 0",)),
         )
         return "\n".join(lines) + "\n"
 
@@ -173,9 +152,10 @@ class Api:
         write_atomically(self.configuration, self.text(plan))
         if plan.address.startswith("unix:"):
             Path(plan.address.removeprefix("unix:")).unlink(missing_ok=True)
-        pin = partial(os.sched_setaffinity, 0, [plan.core]) if plan.core is not None else None
-        master = launch(self.command(), log=self.log, folder=self.layout.home, preexec=pin)
+        master = launch(self.command(), log=self.log, folder=self.layout.home)
         try:
+            if plan.core is not None:
+                os.sched_setaffinity(master.pid, [plan.core])  # before it has a worker, which inherits it
             wait_until(
                 lambda: self._listens(plan.address) and self.ready(plan.address),
                 process=master,
@@ -196,6 +176,7 @@ class Api:
         """
         old = self.masters()[-1]
         before = self.configuration.read_text()
+        mark(self.log)
         write_atomically(self.configuration, self.text(plan))
         try:
             self._wait_for_successor(old, plan)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from infra.contract import ADMIN_ROLE, DATABASE_NAME
+from infra.contract import ADMIN_ROLE, DATABASE_LOG_SETTINGS, DATABASE_NAME
 from infra.embedded import secrets
 from infra.embedded.layout import Layout
 from infra.embedded.processes import (
@@ -42,13 +42,7 @@ SERVER_SETTINGS = {
     "effective_cache_size": "1GB",
     "random_page_cost": "1.1",
     "max_wal_size": "1GB",
-    "log_line_prefix": "%m [%p] %u@%d ",
-    "log_lock_waits": "on",
-    "log_min_duration_statement": "1s",
-    # A password in a failing statement must not end in the log.
-    "log_parameter_max_length_on_error": "0",
-    "log_statement": "none",
-}
+} | DATABASE_LOG_SETTINGS
 
 
 @dataclass(frozen=True)
@@ -97,6 +91,13 @@ class Database:
         running = find(Signature("postgres", ("-D", str(self.data))))
         return running[0] if running else None
 
+    def processes(self) -> list[psutil.Process]:
+        """The server and its backends; empty where it does not run."""
+        server = self.process()
+        with contextlib.suppress(psutil.NoSuchProcess):
+            return [server, *server.children()] if server else []
+        return []
+
     def start(self) -> bool:
         """Make the cluster where there is none, and see that the server answers.
 
@@ -113,7 +114,7 @@ class Database:
         if not self.data.exists():
             self._initialise()
         who = disguise()
-        server = launch((*who.prefix, *self.command()), log=self.log, folder=self.layout.home, preexec=who.preexec)
+        server = launch(self.command(), prefix=who.prefix, log=self.log, folder=self.layout.home)
         try:
             wait_until(self.answers, process=server, log=self.log, what="PostgreSQL", timeout_seconds=START_SECONDS)
         except BaseException:
@@ -145,7 +146,6 @@ class Database:
         if partial.stat().st_uid != who.owner_uid:
             os.chown(partial, who.owner_uid, who.owner_uid)
         command = (
-            *who.prefix,
             str(program("initdb")),
             f"--pgdata={partial}",
             f"--username={ADMIN_ROLE}",
@@ -156,7 +156,7 @@ class Database:
             "--data-checksums",
             "--no-instructions",
         )
-        run_job(command, timeout_seconds=START_SECONDS, preexec=who.preexec, given=self.admin_password + "\n")
+        run_job(command, prefix=who.prefix, timeout_seconds=START_SECONDS, given=self.admin_password + "\n")
         self.bootstrapped.unlink(missing_ok=True)
         partial.rename(self.data)
 

@@ -55,6 +55,11 @@ class Layout:
         return self.home / "logs"
 
     @property
+    def outbox(self) -> Path:
+        """The mail that the API sends here: one .eml file each."""
+        return self.home / "outbox"
+
+    @property
     def run(self) -> Path:
         """The folder of the sockets: below `home`, or a short private one where that path is too long for a socket."""
         wanted = self.home / "run"

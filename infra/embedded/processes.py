@@ -6,7 +6,6 @@ file: a stale pid file can't mislead us, and a pid reused by another program is 
 
 import atexit
 import contextlib
-import ctypes
 import os
 import signal
 import subprocess
@@ -17,15 +16,17 @@ from pathlib import Path
 
 import psutil
 
-PR_SET_PDEATHSIG = 1  # prctl(2)
+from infra.embedded.become import following
+
 LOG_TAIL_BYTES = 16_384
 LINE_LETTERS = 500
-TROUBLE = (("No space left on device",), ("FATAL", "PANIC"), ("ERROR", "error"))
+TROUBLE = (("No space left on device",), ("FATAL", "PANIC"), ("ERROR", "error", "Error:"))
 """Words that tell of trouble, the gravest first; a full disk makes many other lines."""
 STEERING = ("SLIPWAY_", "PG", "GUNICORN_")
 """Variables of the caller's shell that the service, libpq, asyncpg and gunicorn would obey."""
-_libc = ctypes.CDLL(None, use_errno=True)
 _launched: list[subprocess.Popen[bytes]] = []
+_marks: dict[Path, int] = {}
+"""How long each log was when what interests us now began; what stands before has other causes."""
 
 
 @atexit.register
@@ -82,22 +83,44 @@ def launch(
     log: Path,
     settings: Mapping[str, str] | None = None,
     folder: Path | None = None,
-    preexec: Callable[[], None] | None = None,
+    prefix: Sequence[str] = (),
 ) -> subprocess.Popen[bytes]:
-    """Start a process that outlives us: its own session, its output appended to `log`."""
+    """Start a process that outlives us: its own session, its output appended to `log`.
+
+    Args:
+        command: the program, which runs when this returns: its signature finds it.
+        log: where its output goes.
+        settings: its variables besides the caller's.
+        folder: its current folder.
+        prefix: words before the command, of programs that prepare the process and then become the next.
+    """
+    mark(log)
     with log.open("ab") as output:
         process = subprocess.Popen(
-            list(command),
+            [*prefix, *command],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
             env=environment(settings),
             cwd=folder,
             start_new_session=True,
-            preexec_fn=preexec,  # noqa: PLW1509 - we start no threads
         )
     _launched.append(process)
+    try:
+        while prefix and process.poll() is None and _is_prepared_for(process.pid, list(command)):
+            time.sleep(0.002)
+    except BaseException:
+        end_child(process)
+        raise
     return process
+
+
+def _is_prepared_for(pid: int, command: list[str]) -> bool:
+    """Whether other words still stand before this command; in the midst of an exec(2) there are none at all."""
+    with contextlib.suppress(psutil.Error):
+        words = psutil.Process(pid).cmdline()
+        return not words or (len(words) > len(command) and words[-len(command) :] == command)
+    return False
 
 
 def run_job(
@@ -106,7 +129,7 @@ def run_job(
     settings: Mapping[str, str] | None = None,
     folder: Path | None = None,
     timeout_seconds: float,
-    preexec: Callable[[], None] | None = None,
+    prefix: Sequence[str] = (),
     given: str = "",
 ) -> str:
     """Run a process to its end and return what it printed; it dies with us.
@@ -115,16 +138,16 @@ def run_job(
         ProcessError: it failed or took too long; the message is what it said of it.
     """
     with subprocess.Popen(
-        list(command),
+        [*prefix, *following(), *command],  # this order, because a change of user undoes the following
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=environment(settings),
         cwd=folder,
         text=True,
-        preexec_fn=_with_parent(preexec),  # noqa: PLW1509 - we start no threads
     ) as process:
         try:
+            output: str
             output, errors = process.communicate(given, timeout=timeout_seconds)
         except subprocess.TimeoutExpired:
             process.kill()
@@ -135,11 +158,6 @@ def run_job(
     if process.returncode != 0:
         raise ProcessError(_telling(errors.splitlines() or output.splitlines()) or f"exit code {process.returncode}")
     return output
-
-
-def follow_parent() -> None:
-    """For a child, before exec: end when the parent does, so that `kill -9` of us leaves no job behind (prctl(2))."""
-    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def end_child(process: "subprocess.Popen[str] | subprocess.Popen[bytes]", *, patience_seconds: float = 10) -> None:
@@ -207,11 +225,16 @@ def wait_until(
         time.sleep(0.02)
 
 
+def mark(log: Path) -> None:
+    """Let `last_words` look only at what is written from now on."""
+    _marks[log] = log.stat().st_size if log.exists() else 0
+
+
 def last_words(log: Path) -> str:
-    """The last line of a log that tells of trouble, else its last line."""
+    """The last line that tells of trouble in a log since its mark, else its last line."""
     try:
         with log.open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - LOG_TAIL_BYTES))
+            file.seek(max(_marks.get(log, 0), file.seek(0, os.SEEK_END) - LOG_TAIL_BYTES))
             lines = file.read().decode(errors="replace").splitlines()
     except OSError as error:
         return f"no log ({error.strerror})"
@@ -225,12 +248,3 @@ def _telling(lines: Sequence[str]) -> str:
         if found:
             return found[-1][:LINE_LETTERS]
     return lines[-1][:LINE_LETTERS] if lines else ""
-
-
-def _with_parent(preexec: Callable[[], None] | None) -> Callable[[], None]:
-    def before_exec() -> None:
-        if preexec is not None:
-            preexec()
-        follow_parent()  # last, because entering a user namespace undoes it
-
-    return before_exec

@@ -5,22 +5,13 @@ under the names of `infra/contract.py`, as a container would find it mounted: co
 refuse a link that leads out of the folder.
 """
 
-import base64
-import json
-import secrets as random_source
 from pathlib import Path
 
+from infra import generate
 from infra.contract import SECRET_FILES
 from infra.embedded.layout import Layout, LayoutError, write_atomically
 
 PASSWORDS = ("admin_password", "migrator_password", "app_password", "monitor_password", "cache_password")
-
-
-def _token_keys() -> str:
-    """A key ring with one HS256 key of 256 bits (RFC 7518, section 3.2: as long as the hash)."""
-    kid = random_source.token_hex(4)
-    key = base64.urlsafe_b64encode(random_source.token_bytes(32)).rstrip(b"=").decode()
-    return json.dumps({"signing": kid, "keys": [{"kid": kid, "alg": "HS256", "key": key}]})
 
 
 def ensure(layout: Layout) -> None:
@@ -65,7 +56,7 @@ def _generate(layout: Layout, name: str) -> str:
             f"{path_of(layout, name)} is lost, and the database knows no other: put the file back, or start anew with "
             "slipway clean"
         )
-    return _token_keys() if name == "token_keys" else random_source.token_urlsafe(32)
+    return generate.token_keys() if name == "token_keys" else generate.password()
 
 
 def _surviving_copy(layout: Layout, name: str) -> str | None:

@@ -9,17 +9,14 @@ that user, and the wheel's own `get_server` does just that. There are two better
    (capabilities(7)) with which files can be reached through private folders. The data then belongs to `nobody`.
 """
 
-import ctypes
 import os
 import pwd
 import shutil
-from collections.abc import Callable
+import subprocess
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
-CLONE_NEWUSER = 0x10000000  # sched.h
-_libc = ctypes.CDLL(None, use_errno=True)
+from infra.embedded.become import as_user
 
 
 class UnprivilegedError(Exception):
@@ -32,12 +29,10 @@ class Disguise:
 
     Args:
         prefix: words to put before the child's command.
-        preexec: what the child calls before exec, or None.
         owner_uid: the uid that its data folder must belong to, as seen from outside.
     """
 
     prefix: tuple[str, ...]
-    preexec: Callable[[], None] | None
     owner_uid: int
 
 
@@ -48,11 +43,11 @@ def disguise() -> Disguise:
         UnprivilegedError: neither way works.
     """
     if os.geteuid() != 0:
-        return Disguise(prefix=(), preexec=None, owner_uid=os.geteuid())
+        return Disguise(prefix=(), owner_uid=os.geteuid())
     if user_namespace_allowed():
-        return Disguise(prefix=(), preexec=enter_user_namespace, owner_uid=0)
+        return Disguise(prefix=as_user(nobody()), owner_uid=0)
     if shutil.which("setpriv"):
-        return Disguise(prefix=setpriv_prefix(nobody()), preexec=None, owner_uid=nobody())
+        return Disguise(prefix=setpriv_prefix(nobody()), owner_uid=nobody())
     raise UnprivilegedError(
         "PostgreSQL does not run as root, and neither user namespaces nor setpriv (package util-linux) work here: "
         "run this as an ordinary user"
@@ -77,30 +72,7 @@ def nobody() -> int:
     return pwd.getpwnam("nobody").pw_uid
 
 
-def enter_user_namespace() -> None:
-    """Move this process into a user namespace where our uid and gid are those of `nobody`.
-
-    Raises:
-        OSError: the kernel or the container does not allow user namespaces.
-    """
-    uid, gid, inner = os.geteuid(), os.getegid(), nobody()
-    if _libc.unshare(CLONE_NEWUSER) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
-    # The order is the kernel's: a process may map its group only after it gave up setgroups(2).
-    Path("/proc/self/setgroups").write_text("deny")
-    Path("/proc/self/uid_map").write_text(f"{inner} {uid} 1")
-    Path("/proc/self/gid_map").write_text(f"{inner} {gid} 1")
-
-
 @cache
 def user_namespace_allowed() -> bool:
-    """Whether a child can enter a user namespace here; tried in a fork, so that nothing of ours changes."""
-    child = os.fork()
-    if child == 0:
-        try:
-            enter_user_namespace()
-        except OSError:
-            os._exit(1)
-        os._exit(0)
-    return os.waitpid(child, 0)[1] == 0
+    """Whether a child can enter a user namespace here: one that does nothing else tries."""
+    return subprocess.run(as_user(nobody()), check=False, stderr=subprocess.DEVNULL).returncode == 0

@@ -1,4 +1,4 @@
-"""`slipway bench`: our API against the ceiling, in one run, as a ratio.
+"""`slipway bench`: our API against the ceiling, in one run, as a ratio; and against itself, where its data grows.
 
 Each server runs with one worker on one core, the load and PostgreSQL on another; rounds of the two alternate,
 so that a machine that drifts drifts for both.
@@ -12,37 +12,48 @@ import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import psutil
 
-from infra.contract import API_PREFIX, APP_ROLE, READY_PATH
+from infra.contract import APP_ROLE, READY_PATH
 from infra.embedded import secrets
 from infra.embedded.api import Api, Plan
+from infra.embedded.become import following
 from infra.embedded.database import Database
 from infra.embedded.layout import Layout, write_atomically
 from infra.embedded.network import client, free_port, local_address
-from infra.embedded.processes import end_child, environment, follow_parent, wait_until
+from infra.embedded.processes import end_child, environment, wait_until
+from loadtests.bench import against_ceiling, against_itself
+from loadtests.closed_loop import ClosedLoopError
+from loadtests.conditions import observed_conditions
+from loadtests.credentials import read_credentials
+from loadtests.targets import judged
 from ops import commands, load
+from ops.bench_requests import Visits
 from ops.errors import CheckFailedError, UsageError
 from ops.steps import Steps
 from ops.verbs.up import Options, up
 
-ROWS = 200
-"""The account that is read has at least so many tasks."""
 STARTS = 5
-"""Starts of the API that are timed, each beside the bare imports."""
+"""So many starts of the API are timed at most, each beside the bare imports."""
+LASTING_TOKENS = (("SLIPWAY_TOKEN_LIFETIME_SECONDS", "86400"),)
+"""A measurement may take longer than a quarter of an hour."""
+COMPARED_SHARE = 0.3
+"""A latency needs so much of the time that a rate needs to be known as well."""
 
 
 def bench(layout: Layout, rounds: int, seconds: float, steps: Steps) -> tuple[dict[str, Any], list[str]]:
-    """Measure list-20 and get-one, write `.slipway/bench.json`.
+    """Measure, and write `.slipway/bench.json`.
 
     Returns:
-        The ratios with their interval, and the lines that tell them.
+        The content of that file: `measured_at`, `release`, `conditions`, and `measures` as `loadtests.targets.judged`
+        makes them; and the lines that tell them.
 
     Raises:
         UsageError: this machine has one core only.
-        CheckFailedError: a server answered anything but 200.
+        CheckFailedError: a server gave another answer than expected.
     """
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) < 2:
@@ -52,13 +63,14 @@ def bench(layout: Layout, rounds: int, seconds: float, steps: Steps) -> tuple[di
         load.load_dataset(layout)
     release = json.loads((layout.records / outcome["deploy"] / "release.json").read_text())["release"]
     api = Api(layout, "bench")
+    measures: dict[str, dict[str, Any]] = {}
     with contextlib.ExitStack() as stack:
         stack.enter_context(_database_on(Database(layout), cores[1]))
-        plan = Plan(layout.releases / release, local_address(free_port(None, 8100)), workers=1, core=cores[0])
+        address = local_address(free_port(None, 8100))
+        plan = Plan(layout.releases / release, address, workers=1, core=cores[0], recycle=False, changes=LASTING_TOKENS)
         stack.callback(api.stop)
         with steps.step("start-up", spin=False) as step:
-            start = _start_up(api, replace(plan, core=None))
-            write_atomically(layout.state / "start-up.json", json.dumps(start, indent=2) + "\n")
+            measures["start_up"] = start = _start_up(api, replace(plan, core=None), min(STARTS, rounds))
             step.say(
                 f"first 200 on {READY_PATH} after {start['ready_seconds']:.2f} s, "
                 f"of which bare imports {start['imports_seconds']:.2f} s"
@@ -67,28 +79,74 @@ def bench(layout: Layout, rounds: int, seconds: float, steps: Steps) -> tuple[di
             api.start(plan)
             ceiling = stack.enter_context(_ceiling(layout, cores[0]))
             step.say(f"ours on {plan.address}, the ceiling on {ceiling}")
-        token, task_id = _visitor(layout, plan.address)
         with steps.step("rounds", spin=False):
-            result = _measure(
-                {"ours": f"http://{plan.address}", "ceiling": f"http://{ceiling}"},
-                token,
-                task_id,
-                rounds,
-                seconds,
-                cores[1],
-            )
+            measures |= _measured(layout, {"ours": plan.address, "ceiling": ceiling}, rounds, seconds, cores[1])
+        measures["memory"] = _memory(api)
+    result = {
+        "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "release": release,
+        "conditions": observed_conditions(read_credentials(load.credentials_of(layout)))
+        | {"postgres": Database(layout).version(), "rounds": rounds, "seconds": seconds},
+        "measures": judged(measures),
+    }
     write_atomically(layout.state / "bench.json", json.dumps(result, indent=2) + "\n")
-    return result, [
-        f"{kind:<10}{one['ratio']:.3f} of the ceiling ({one['low']:.3f} to {one['high']:.3f}); "
-        f"{one['ours_rps']:,.0f} against {one['ceiling_rps']:,.0f} requests a second"
-        for kind, one in result.items()
+    return result, lines(result)
+
+
+def failing(result: dict[str, Any]) -> list[str]:
+    """The measures that miss even what is required of them."""
+    return [name for name, measure in result["measures"].items() if not measure["holds"]]
+
+
+def lines(result: dict[str, Any]) -> list[str]:
+    """A line for each measure: what it is, what it should be, whether it is."""
+    return [_line(name, measure) for name, measure in result["measures"].items()]
+
+
+def _line(name: str, measure: dict[str, Any]) -> str:
+    spread = f" ({measure['low']:.3g} to {measure['high']:.3g})" if "low" in measure else ""
+    bound = f"{'at least' if measure['at_least'] else 'at most'} {measure['wanted']:g}"
+    verdict = "met" if measure["met"] else "MISSED"
+    details = [
+        f"; {measure[one]:,.5g} against {measure[other]:,.5g} {unit}"
+        for one, other, unit in (
+            ("ours_rps", "ceiling_rps", "requests a second"),
+            ("measured_ms", "reference_ms", "ms"),
+        )
+        if one in measure
     ]
+    return f"{name:<11}{measure['value']:>7.3g}{spread} {measure['unit']}; {bound}: {verdict}{''.join(details)}"
 
 
-def _start_up(api: Api, plan: Plan) -> dict[str, float]:
+def _measured(
+    layout: Layout, addresses: dict[str, str], rounds: int, seconds: float, core: int
+) -> dict[str, dict[str, Any]]:
+    servers = {name: f"http://{address}" for name, address in addresses.items()}
+    with client(addresses["ours"]) as http:
+        visits = Visits(http, json.loads(load.credentials_of(layout).read_text()))
+        compared = visits.comparisons()
+        try:
+            with visits.newcomers() as newcomers:
+                rates = against_ceiling(servers, visits.rates(newcomers), rounds=rounds, seconds=seconds, core=core)
+            latencies = against_itself(
+                servers["ours"], compared, rounds=rounds, seconds=seconds * COMPARED_SHARE, core=core
+            )
+        except ClosedLoopError as error:
+            raise CheckFailedError(str(error)) from error
+    return rates | latencies
+
+
+def _memory(api: Api) -> dict[str, Any]:
+    """What a worker holds after all these requests, in MB; shared pages count in full."""
+    masters = {process.pid for process in api.masters()}
+    [worker] = [process for process in api.processes() if process.pid not in masters]
+    return {"value": round(worker.memory_info().rss / 1e6, 1)}
+
+
+def _start_up(api: Api, plan: Plan, starts: int) -> dict[str, float]:
     """Median seconds from process start to ready, and of the bare imports that nobody can avoid, in pairs."""
     ready, imports = [], []
-    for _ in range(STARTS):
+    for _ in range(starts):
         began = time.perf_counter()
         subprocess.run(commands.bare_imports(), check=True)
         imports.append(time.perf_counter() - began)
@@ -96,26 +154,14 @@ def _start_up(api: Api, plan: Plan) -> dict[str, float]:
         api.start(plan)
         ready.append(time.perf_counter() - began)
         api.stop()
-    excess = statistics.median(one - other for one, other in zip(ready, imports, strict=True))
+    excess = [one - other for one, other in zip(ready, imports, strict=True)]
     return {
+        "value": round(statistics.median(excess), 3),
+        "low": round(min(excess), 3),
+        "high": round(max(excess), 3),
         "ready_seconds": round(statistics.median(ready), 3),
         "imports_seconds": round(statistics.median(imports), 3),
-        "excess_seconds": round(excess, 3),
     }
-
-
-def _measure(
-    servers: dict[str, str], token: str, task_id: str, rounds: int, seconds: float, core: int
-) -> dict[str, Any]:
-    from loadtests import bench as rounds_of  # noqa: PLC0415 - numpy and uvloop, for this verb only
-
-    try:
-        result: dict[str, Any] = rounds_of.measure(
-            servers, token=token, task_id=task_id, rounds=rounds, seconds=seconds, core=core
-        )
-    except rounds_of.BenchError as error:
-        raise CheckFailedError(str(error)) from error
-    return result
 
 
 @contextlib.contextmanager
@@ -132,11 +178,10 @@ def _ceiling(layout: Layout, core: int) -> Iterator[str]:
     with (
         log.open("wb") as output,
         subprocess.Popen(
-            commands.pinned(core, command),
+            [*following(), *commands.pinned(core, command)],
             env=environment(),
             stdout=output,
             stderr=output,
-            preexec_fn=follow_parent,  # noqa: PLW1509
         ) as server,
     ):
         try:
@@ -157,28 +202,15 @@ def _answers(address: str) -> bool:
 @contextlib.contextmanager
 def _database_on(database: Database, core: int) -> Iterator[None]:
     """PostgreSQL with its backends on one core, as long as the measurement lasts."""
-    server = database.process()
-    assert server is not None
-    before = server.cpu_affinity()
-    _pin(server, [core])
+    before = sorted(os.sched_getaffinity(0))
+    _pin(database, [core])
     try:
         yield
     finally:
-        _pin(server, before)
+        _pin(database, before)
 
 
-def _pin(server: psutil.Process, cores: list[int]) -> None:
-    for process in (server, *server.children()):
+def _pin(database: Database, cores: list[int]) -> None:
+    for process in database.processes():
         with contextlib.suppress(psutil.NoSuchProcess):
             process.cpu_affinity(cores)
-
-
-def _visitor(layout: Layout, address: str) -> tuple[str, str]:
-    """A token of an account with enough rows, and the id of one of its tasks."""
-    credentials = json.loads(load.credentials_of(layout).read_text())
-    email = next(one["email"] for one in credentials["emails"] if one["tasks"] >= ROWS)
-    with client(address) as http:
-        form = {"username": email, "password": credentials["password"]}
-        token = http.post(f"{API_PREFIX}/auth/login", data=form).raise_for_status().json()["access_token"]
-        tasks = http.get(f"{API_PREFIX}/tasks", headers={"Authorization": f"Bearer {token}"}).raise_for_status().json()
-    return token, tasks["items"][0]["id"]

@@ -42,7 +42,7 @@ def status(layout: Layout) -> dict[str, Any]:
             ),
             "cache": _part(cache.process(), str(cache.socket_path), "ready" if cache.answers() else "no answer"),
         },
-        "last_deploy": _last_deploy(layout),
+        "last_deploy": last_deploy(layout),
     }
 
 
@@ -70,7 +70,8 @@ def _part(process: psutil.Process | None, address: str | None, state: str) -> di
     return {"state": state, "pid": process.pid, "since": since.replace("+00:00", "Z"), "address": address}
 
 
-def _last_deploy(layout: Layout) -> dict[str, Any] | None:
+def last_deploy(layout: Layout) -> dict[str, Any] | None:
+    """What the newest record says of its deploy; None where there was none."""
     last = record.newest(layout.records)
     if last is None:
         return None

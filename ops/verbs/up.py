@@ -6,22 +6,20 @@ release has been proved beside it.
 """
 
 import contextlib
-from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from infra.embedded import secrets
-from infra.embedded.api import LIGHT_HASH, Api, Plan
+from infra.embedded.api import Api, Plan
+from infra.embedded.api_settings import LIGHT_HASH
 from infra.embedded.cache import Cache
 from infra.embedded.database import Database
 from infra.embedded.layout import Layout
 from infra.embedded.migration import Migration
 from infra.embedded.network import client, free_port, is_free, local_address, port_of
 from infra.embedded.processes import ProcessError
-from ops import load, lock, release, smoke
-from ops.errors import CheckFailedError, SlipwayError
-from ops.record import Record
+from ops import load, lock, release
+from ops.deployment import Deployment
 from ops.steps import Step, Steps
 
 
@@ -57,62 +55,53 @@ def up(layout: Layout, options: Options, steps: Steps) -> dict[str, Any]:
         return Deploy(layout, options, steps).run()
 
 
-class Deploy:
-    """One release entering one environment; its methods are the steps, in order."""
+class Deploy(Deployment):
+    """One release entering this machine; its methods are the steps, in order."""
 
     def __init__(self, layout: Layout, options: Options, steps: Steps) -> None:
-        self.layout = layout
+        super().__init__(layout, steps)
         self.options = options
-        self.steps = steps
-        self.started_at = datetime.now(UTC)
         self.api = Api(layout)
         self.database = Database(layout)
         self.cache = Cache(layout)
         self.undo = contextlib.ExitStack()
-        self.step_name = "release"
         self.address = ""
 
     def run(self) -> dict[str, Any]:
         """All steps, and the outcome into the record, whatever happens."""
-        with self._step("release") as step:
+        with self.step("release") as step:
             self.release = release.build(self.layout)
             step.say(f"{self.release.name}, schema {self.release.manifest['schema']['head']}")
-        self.record = Record.begin(self.layout.records, self.release.name, self.started_at)
+        self.begin(self.release.name)
         self.record.write("release.json", self.release.manifest)
-        try:
-            with self.undo:
-                self._bring_up()
-                # From here on the environment serves: what follows only measures it.
-                self.undo.pop_all()
-            if self.options.load:
-                self._measure()
-        except Exception as error:
-            self._end("failed", str(error))
-            if isinstance(error, SlipwayError):
-                raise
-            raise CheckFailedError(f"{self.step_name} failed: {error}") from error
-        except BaseException:
-            self._end("interrupted", f"interrupted during {self.step_name}")
-            raise
-        outcome = self._end("passed", None)
+        self.recorded(self._deploy)
+        outcome = self.end("passed", None) | {"url": f"http://{self.address}"}
         return outcome | {"report": self.report() if self.options.load else None}
 
+    def _deploy(self) -> None:
+        with self.undo:
+            self._bring_up()
+            # From here on the environment serves: what follows only measures it.
+            self.undo.pop_all()
+        if self.options.load:
+            self._measure()
+
     def _bring_up(self) -> None:
-        with self._step("provision") as step:
+        with self.step("provision") as step:
             self.provision(step)
-        with self._step("migrate") as step:
+        with self.step("migrate") as step:
             self.migrate(step)
-        with self._step("serve") as step:
+        with self.step("serve") as step:
             self.serve(step)
-        with self._step("smoke", spin=False) as step:
+        with self.step("smoke", spin=False) as step:
             with client(self.address) as http:
-                count = self.smoke(http, "smoke.json", show=True)
+                count = self.smoke(http, "smoke.json", self.release.name, show=True)
             step.say(f"{count} checks passed")
 
     def _measure(self) -> None:
-        with self._step("dataset", spin=False):
+        with self.step("dataset", spin=False):
             load.load_dataset(self.layout)
-        with self._step("load", spin=False):
+        with self.step("load", spin=False):
             load.run_load(self.layout, self.record, self._conditions(), f"http://{self.address}", self.options.profile)
 
     def provision(self, step: Step) -> None:
@@ -156,30 +145,6 @@ class Deploy:
         self._prove_beside()
         self.api.take_over(self._plan())
         step.say(f"{self.options.workers} workers on {self.address}, taken over from {current.snapshot.name}")
-
-    def smoke(self, http: Any, file: str, *, show: bool) -> int:
-        """The smoke checks, a line each; their number.
-
-        Raises:
-            CheckFailedError: one failed.
-        """
-        results = []
-        for check in smoke.run(http, self.release.name):
-            results.append(check)
-            if show or not check.passed:
-                self.steps.line(smoke.line(check))
-        self.record.write(file, [check.as_dict() for check in results])
-        if not results[-1].passed:
-            raise CheckFailedError(f"smoke check failed: {results[-1].name}: {results[-1].reason}")
-        return len(results)
-
-    def report(self) -> str:
-        """The page to look at, drawn from the finished record; its path."""
-        with self._step("report") as step:
-            from loadtests.report import write_report  # noqa: PLC0415 - drawing is heavy, and only this step draws
-
-            step.say(str(write_report(self.record.folder)))
-        return step.said
 
     def _conditions(self) -> dict[str, Any]:
         return {
@@ -230,36 +195,10 @@ class Deploy:
         try:
             candidate.start(Plan(self.release.snapshot, candidate.socket_address, workers=1))
             with client(candidate.socket_address) as http:
-                self.smoke(http, "smoke-candidate.json", show=False)
+                self.smoke(http, "smoke-candidate.json", self.release.name, show=False)
         finally:
             candidate.stop()
-
-    @contextlib.contextmanager
-    def _step(self, name: str, *, spin: bool = True) -> Iterator[Step]:
-        self.step_name = name
-        with self.steps.step(name, spin=spin) as step:
-            yield step
-
-    def _end(self, outcome: str, reason: str | None) -> dict[str, Any]:
-        content = {
-            "deploy": self.record.folder.name,
-            "environment": self.layout.environment,
-            "release": self.release.name,
-            "started_at": _rfc3339(self.started_at),
-            "finished_at": _rfc3339(datetime.now(UTC)),
-            "outcome": outcome,
-            "failed_step": None if outcome == "passed" else self.step_name,
-            "reason": reason,
-            "steps": self.steps.as_list(),
-        }
-        self.record.write("outcome.json", content)
-        url = f"http://{self.address}" if outcome == "passed" else None
-        return content | {"url": url, "record": str(self.record.folder)}
 
 
 def _word(*, started: bool) -> str:
     return "started" if started else "was running"
-
-
-def _rfc3339(moment: datetime) -> str:
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

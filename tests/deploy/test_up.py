@@ -5,7 +5,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from infra.embedded.cache import Cache
 from infra.embedded.database import Database
 from infra.embedded.processes import ProcessError
 from tests.deploy.conftest import Operator, Visitors, signal_at, wait_for
+from tests.ports import unused_port
 
 FAILING_REVISION = '''"""A migration that fails half-way."""
 
@@ -42,10 +42,26 @@ def add_failing_revision(operator: Operator) -> Path:
     return path
 
 
-def test_a_first_deploy_serves_and_leaves_a_record(operator: Operator) -> None:
-    output = operator.up()
+# What steers libpq, asyncpg, gunicorn, the service and httpx, when they are asked.
+STEERING = {
+    "PGSERVICE": "nosuch",
+    "PGSSLMODE": "require",
+    "PGTARGETSESSIONATTRS": "standby",
+    "PGPORT": "6666",
+    "PGUSER": "nobody",
+    "GUNICORN_CMD_ARGS": "--bind 127.0.0.1:9 --workers 7",
+    "SLIPWAY_DATABASE_URL": "nonsense",
+    "HTTP_PROXY": "http://127.0.0.1:9",
+    "http_proxy": "http://127.0.0.1:9",
+}
+
+
+def test_a_first_deploy_in_a_shell_that_would_steer_it_serves_and_clean_removes_everything(operator: Operator) -> None:
+    code, output = operator.run("up", "--no-load", **STEERING)
+    assert code == 0, output
     state = operator.status()
     assert state["serving"] is True
+    assert state["workers"] == 2
     assert {part["state"] for part in state["parts"].values()} == {"ready"}
     assert state["url"] in output
     assert f"{state['url']}/docs" in output
@@ -57,6 +73,9 @@ def test_a_first_deploy_serves_and_leaves_a_record(operator: Operator) -> None:
     assert all(check["passed"] for check in json.loads((record / "smoke.json").read_text()))
     assert json.loads((record / "migration.json").read_text())["to"] == state["schema"]
     assert json.loads((record / "release.json").read_text())["release"] == state["release"]
+    assert operator.run("clean", "--yes")[0] == 0
+    assert operator.processes() == []
+    assert not operator.layout.home.exists()
 
 
 def test_a_second_deploy_of_the_same_source_changes_nothing(running: Operator) -> None:
@@ -70,6 +89,8 @@ def test_a_second_deploy_of_the_same_source_changes_nothing(running: Operator) -
 
 
 def test_down_loses_nothing_and_up_brings_it_back(running: Operator) -> None:
+    running.run("down")
+    running.up("--port", str(unused_port()))  # which no neighbour in these tests takes in between
     url = running.status()["url"]
     body = {"email": "keeper@example.com", "password": "a long enough password"}
     assert httpx.post(f"{url}/api/v1/auth/register", json=body).status_code == 201
@@ -79,7 +100,7 @@ def test_down_loses_nothing_and_up_brings_it_back(running: Operator) -> None:
     state = running.status()
     assert state["url"] == url
     form = {"username": body["email"], "password": body["password"]}
-    assert httpx.post(f"{url}/api/v1/auth/login", data=form).status_code == 200
+    assert httpx.post(f"{state['url']}/api/v1/auth/login", data=form).status_code == 200
 
 
 def test_a_new_release_takes_over_without_a_failed_request(running: Operator) -> None:
@@ -166,24 +187,6 @@ def test_a_lost_snapshot_does_not_keep_the_next_release_from_taking_over(running
     assert visitors.failures == []
 
 
-def test_the_shell_s_variables_do_not_steer_our_processes(operator: Operator) -> None:
-    code, output = operator.run(
-        "up",
-        "--no-load",
-        PGSERVICE="nosuch",
-        PGSSLMODE="require",
-        PGTARGETSESSIONATTRS="standby",
-        PGPORT="6666",
-        PGUSER="nobody",
-        GUNICORN_CMD_ARGS="--bind 127.0.0.1:9 --workers 7",
-        SLIPWAY_DATABASE_URL="nonsense",
-        HTTP_PROXY="http://127.0.0.1:9",
-        http_proxy="http://127.0.0.1:9",
-    )
-    assert code == 0, output
-    assert operator.status()["workers"] == 2
-
-
 def test_a_first_deploy_that_fails_leaves_nothing_running(operator: Operator) -> None:
     add_failing_revision(operator)
     code, _ = operator.run("up", "--no-load")
@@ -221,22 +224,20 @@ def test_kill_9_of_a_first_up_after_any_step_and_up_again(operator: Operator, st
     assert len(Api(operator.layout).masters()) == 1
 
 
-@pytest.mark.parametrize("pause_seconds", [0.5, 1.5, 2.5])
-def test_kill_9_of_an_up_that_replaces_a_release(running: Operator, pause_seconds: float) -> None:
+@pytest.mark.parametrize("moment", ["a candidate is proved beside", "two masters serve"])
+def test_kill_9_of_an_up_that_replaces_a_release(running: Operator, moment: str) -> None:
     url = running.status()["url"]
+    api, candidate = Api(running.layout), Api(running.layout, "candidate")
     running.change()
     child = running.start("up", "--no-load")
     with Visitors(url) as visitors:
-        assert child.stdout is not None
-        while " migrate " not in child.stdout.readline():
-            pass
-        time.sleep(pause_seconds)
+        wait_for(lambda: bool(candidate.masters() if "beside" in moment else api.masters()[1:]))
         child.kill()
         child.communicate()
         running.up()
     assert visitors.failures == []
-    assert len(Api(running.layout).masters()) == 1
-    assert Api(running.layout, "candidate").processes() == []
+    assert len(api.masters()) == 1
+    assert candidate.processes() == []
 
 
 @pytest.mark.parametrize("step", ["provision", "migrate"])
@@ -260,33 +261,30 @@ def test_sigterm_is_143_and_the_old_release_serves_on(running: Operator) -> None
     assert running.outcome()["outcome"] == "interrupted"
 
 
-def test_two_at_once_the_second_is_refused_and_told_of_the_first(operator: Operator) -> None:
-    first = operator.start("up", "--no-load")
+def test_two_at_once_the_second_is_refused_and_told_of_the_first(running: Operator) -> None:
+    running.change()
+    first = running.start("up", "--no-load")
     assert first.stdout is not None
     first.stdout.readline()
-    code, output = operator.run("up", "--no-load")
+    code, output = running.run("up", "--no-load")
     assert code == 1
     assert f"`slipway up` (pid {first.pid}" in output
     first.communicate(timeout=60)
     assert first.returncode == 0
 
 
-def test_a_taken_port_is_passed_over_or_told(operator: Operator) -> None:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen()
-        port = listener.getsockname()[1]
-        code, output = operator.run("up", "--no-load", "--port", str(port))
+def test_a_taken_port_is_told_and_another_one_costs_a_moment(running: Operator) -> None:
+    assert running.run("down")[0] == 0
+    port, other = unused_port(), unused_port()
+    with socket.create_server(("127.0.0.1", port)):
+        code, output = running.run("up", "--no-load", "--port", str(port))
         assert code == 1
         assert f"port {port} is taken by another program" in output
-    operator.up("--port", str(port))
-    assert operator.status()["url"].endswith(f":{port}")
+    running.up("--port", str(port))
+    assert running.status()["url"].endswith(f":{port}")
     # Moving to another port is a moment without service, and it says so.
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        other = free.getsockname()[1]
-    assert "the API stops for a moment" in operator.up("--port", str(other))
-    assert operator.status()["url"].endswith(f":{other}")
+    assert "the API stops for a moment" in running.up("--port", str(other))
+    assert running.status()["url"].endswith(f":{other}")
 
 
 def test_a_port_that_another_service_has_is_never_taken_for_ours(running: Operator) -> None:
@@ -316,12 +314,6 @@ def test_a_folder_that_cannot_be_written_is_told(operator: Operator) -> None:
     assert code == 2
     assert output.count("\n") == 1
     assert ".slipway" in output
-
-
-def test_clean_removes_everything(running: Operator) -> None:
-    assert running.run("clean", "--yes")[0] == 0
-    assert running.processes() == []
-    assert not running.layout.home.exists()
 
 
 def test_no_secret_is_in_any_log_record_or_output(running: Operator) -> None:

@@ -6,8 +6,10 @@ import pytest
 from infra.embedded.layout import LayoutError
 from infra.embedded.network import PortTakenError
 from infra.embedded.processes import ProcessError
+from loadtests.targets import judged
 from ops import cli, console
 from ops.errors import CheckFailedError, UnreachableError
+from ops.verbs import bench, drills
 
 
 @pytest.mark.parametrize(
@@ -94,3 +96,38 @@ def test_clean_asks_somebody(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 def test_help_is_0(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["--help"]) == 0
     assert "bench" in capsys.readouterr().out
+
+
+MEASURES = {
+    "list_20": {"value": 0.36, "low": 0.35, "high": 0.37, "ours_rps": 2512.4, "ceiling_rps": 7012.0},
+    "memory": {"value": 96.0},
+}
+
+
+@pytest.mark.parametrize(("value", "words", "code"), [(0.36, ["--check"], 0), (0.32, [], 0), (0.32, ["--check"], 1)])
+def test_a_bench_fails_where_it_is_asked_to_and_a_measure_is_not_what_is_required(
+    value: float,
+    words: list[str],
+    code: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    result = {"measures": judged(MEASURES | {"list_20": MEASURES["list_20"] | {"value": value}})}
+    monkeypatch.setattr(bench, "bench", lambda *_: (result, bench.lines(result)))
+    assert cli.run(["bench", "--project", str(tmp_path), *words]) == code
+    told = capsys.readouterr()
+    assert told.err == ("slipway: list_20: not what is required; measure again on an idle machine\n" if code else "")
+    assert f"{value} (0.35 to 0.37) of the ceiling; at least 0.4: MISSED; 2,512.4 against 7,012 requests" in told.out
+    assert "96 MB resident in a worker; at most 120: met" in told.out
+
+
+def test_drills_fail_where_a_promise_is_broken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = {"restarts": {"broken": ["1 x ConnectionResetError during it"]}, "memory": {"broken": []}}
+    monkeypatch.setattr(drills, "drills", lambda *_: ({"drills": found}, ["the table"]))
+    assert cli.run(["drills", "--project", str(tmp_path)]) == 1
+    told = capsys.readouterr()
+    assert told.out == "the table\n"
+    assert told.err == "slipway: restarts: not as promised\n"

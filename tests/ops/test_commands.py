@@ -22,6 +22,14 @@ def test_run_load() -> None:
     ]  # fmt: skip
 
 
+def test_steady_reader() -> None:
+    command = commands.steady_reader(host="http://h", requests=Path("q"), record=Path("r"), rate=50.0)
+    assert command == [
+        sys.executable, "-m", "loadtests.steady",
+        "--host", "http://h", "--requests", "q", "--record", "r", "--rate", "50",
+    ]  # fmt: skip
+
+
 def test_ceiling_pinned() -> None:
     ceiling = commands.ceiling(port=8200, database_url="u", password_file=Path("p"), token_keys=Path("k"))
     assert commands.pinned(1, ceiling) == [

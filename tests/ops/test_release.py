@@ -7,13 +7,14 @@ from infra.embedded.layout import Layout
 from infra.embedded.processes import ProcessError
 from ops import release
 from ops.errors import UsageError
+from ops.manifest import source_digest
 
 
 def test_the_manifest_says_what_the_snapshot_is(project: Layout) -> None:
     built = release.build(project)
     manifest = json.loads((built.snapshot / "release.json").read_text())
     assert manifest == built.manifest
-    assert manifest["digest"] == release.source_digest(project.project, manifest["version"])
+    assert manifest["digest"] == source_digest(project.project, manifest["version"])
     assert manifest["release"] == f"{manifest['version']}-{manifest['digest'][7:19]}"
     revisions = sorted(path.name[:4] for path in (project.project / "service/migrations/versions").glob("0*.py"))
     assert manifest["schema"]["head"] == revisions[-1]
@@ -40,14 +41,11 @@ def test_a_changed_source_is_another_release_and_leaves_the_old_snapshot(project
 
 
 def test_a_renamed_file_is_another_release(project: Layout) -> None:
-    first = release.source_digest(project.project, "1")
+    first = source_digest(project.project, "1")
     (project.project / "service" / "extra.py").write_text("")
-    second = release.source_digest(project.project, "1")
+    second = source_digest(project.project, "1")
     (project.project / "service" / "extra.py").rename(project.project / "service" / "extrb.py")
-    assert (
-        len({first, second, release.source_digest(project.project, "1"), release.source_digest(project.project, "2")})
-        == 4
-    )
+    assert len({first, second, source_digest(project.project, "1"), source_digest(project.project, "2")}) == 4
 
 
 def test_a_source_that_cannot_be_read_leaves_no_snapshot(project: Layout) -> None:

@@ -19,6 +19,8 @@ class StandIn:
 
     def __init__(self) -> None:
         self.account: dict[str, Any] = {}
+        self.token = "nobody's"
+        self.keys: dict[str, dict[str, Any]] = {}
         self.tasks: dict[str, dict[str, Any]] = {}
         self.wrong: dict[str, Callable[[], httpx.Response]] = {}
 
@@ -28,6 +30,8 @@ class StandIn:
             return self.wrong[call]()
         status, body = self.answer(call, request)
         headers = {"www-authenticate": "Bearer"} if status == 401 else {}
+        if isinstance(body, dict) and "version" in body:
+            headers["etag"] = f'"{body["version"]}"'
         return httpx.Response(status, json=body, headers=headers)
 
     def answer(self, call: str, request: httpx.Request) -> Answer:
@@ -41,29 +45,51 @@ class StandIn:
         if call == "POST /auth/login":
             form = parse_qs(request.content.decode())
             assert form["password"] == [self.account["password"]]
-            return 200, {"access_token": "t"}
-        if request.headers.get("authorization") != "Bearer t":
+            return 200, self.tokens("t")
+        if call == "POST /auth/refresh":
+            assert json.loads(request.content) == {"refresh_token": "r"}
+            return 200, self.tokens("t2")
+        if request.headers.get("authorization") != f"Bearer {self.token}":
             return 401, {}
         if call == "GET /me":
             return 200, {"email": self.account["email"]}
+        if call == "DELETE /me":
+            assert json.loads(request.content) == {"password": self.account["password"]}
+            self.__init__()  # type: ignore[misc]
+            return 204, None
         return self.about_tasks(call, request)
+
+    def tokens(self, token: str) -> dict[str, str]:
+        self.token = token
+        return {"access_token": token, "refresh_token": "r"}
 
     def about_tasks(self, call: str, request: httpx.Request) -> Answer:
         if call == "GET /tasks":
-            return 200, {"items": list(self.tasks.values())}
+            word = request.url.params.get("q", "")
+            return 200, {"items": [task for task in self.tasks.values() if word in task["title"].lower()]}
         if call == "POST /tasks":
-            body = json.loads(request.content)
-            if body["title"] is None:
-                return 422, {"errors": [{"field": "title"}]}
-            self.tasks["1"] = body | {"id": "1"}
-            return 201, self.tasks["1"]
+            return self.create(json.loads(request.content), request.headers.get("idempotency-key", ""))
         if "1" not in self.tasks:
             return 404, {}
+        task = self.tasks["1"]
+        tag = f'"{task["version"]}"'
+        if request.headers.get("if-match", tag) != tag:
+            return 412, {}
         if call == "DELETE /tasks/1":
             return (204, None) if self.tasks.pop("1") else (404, None)
         if call == "PATCH /tasks/1":
-            self.tasks["1"] |= json.loads(request.content)
-        return 200, self.tasks["1"]
+            task |= json.loads(request.content) | {"version": task["version"] + 1}
+        return (304, None) if request.headers.get("if-none-match") == tag else (200, task)
+
+    def create(self, body: dict[str, Any], key: str) -> Answer:
+        if body["title"] is None:
+            return 422, {"errors": [{"field": "title"}]}
+        if not key or key not in self.keys:
+            self.keys[key] = self.tasks[str(len(self.tasks) + 1)] = body | {
+                "id": str(len(self.tasks) + 1),
+                "version": 1,
+            }
+        return 201, self.keys[key]
 
 
 def run(stand_in: StandIn, release: str | None = RELEASE) -> list[smoke.Check]:
@@ -75,8 +101,8 @@ def test_all_pass_and_nothing_is_left() -> None:
     stand_in = StandIn()
     checks = run(stand_in)
     assert [check.name for check in checks if not check.passed] == []
-    assert len(checks) == 12
-    assert stand_in.tasks == {}
+    assert len(checks) == 18
+    assert (stand_in.account, stand_in.tasks) == ({}, {})
 
 
 def refuse() -> httpx.Response:
@@ -96,8 +122,10 @@ def refuse() -> httpx.Response:
         ("POST /auth/login", lambda: httpx.Response(200, json={}), "login", "not the answer's form: KeyError"),
         ("GET /me", lambda: httpx.Response(200, json={"email": "other@x"}), "who am I", "belongs to other@x"),
         ("POST /tasks", lambda: httpx.Response(201, json={"id": "1", "title": "?"}), "create a task", "title is '?'"),
+        ("POST /auth/refresh", lambda: httpx.Response(401), "refresh the token", "gave 401 instead of 200"),
         ("PATCH /tasks/1", lambda: httpx.Response(200, json={"status": "todo"}), "update it", "status is 'todo'"),
         ("DELETE /tasks/1", lambda: httpx.Response(204), "delete it", "gave 200 instead of 404"),
+        ("DELETE /me", lambda: httpx.Response(204), "delete the account", "gave 200 instead of 401"),
     ],
 )  # fmt: skip
 def test_the_first_wrong_answer_ends_it_with_its_reason(
@@ -110,6 +138,59 @@ def test_the_first_wrong_answer_ends_it_with_its_reason(
     assert reason in last.reason
     assert not last.passed
     assert last.as_dict()["passed"] is False
+
+
+@pytest.mark.parametrize("call", ["GET /me", "POST /auth/refresh", "POST /tasks", "GET /tasks/1", "DELETE /tasks/1"])
+def test_the_account_goes_also_when_a_check_fails(call: str) -> None:
+    stand_in = StandIn()
+    stand_in.wrong[call] = lambda: httpx.Response(500)
+    assert not run(stand_in)[-1].passed
+    assert stand_in.account == {}
+
+
+def test_the_account_goes_also_when_nobody_looks_any_more() -> None:
+    stand_in = StandIn()
+    with httpx.Client(transport=httpx.MockTransport(stand_in), base_url="http://s") as http:
+        for check in (checks := smoke.run(http)):
+            if check.name == "create a task":
+                break
+        assert stand_in.account != {}
+        checks.close()  # type: ignore[attr-defined]
+    assert stand_in.account == {}
+
+
+class Careless(StandIn):
+    """Forgets what the parametrised test below takes away from a request."""
+
+    forgets = ""
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        request.headers.pop(self.forgets, None)
+        return super().__call__(request)
+
+
+@pytest.mark.parametrize(
+    ("forgets", "name"),
+    [
+        ("idempotency-key", "create it once only"),
+        ("if-match", "a lost update is refused"),
+        ("if-none-match", "what is known is not sent again"),
+    ],
+)
+def test_a_service_that_ignores_a_header_fails(forgets: str, name: str) -> None:
+    stand_in = Careless()
+    stand_in.forgets = forgets
+    assert run(stand_in)[-1].name == name
+    assert stand_in.account == {}
+
+
+def test_a_search_that_finds_everything_fails() -> None:
+    class Generous(StandIn):
+        def about_tasks(self, call: str, request: httpx.Request) -> Answer:
+            everything = httpx.Request("GET", "http://s/api/v1/tasks")
+            return super().about_tasks(call, everything if call == "GET /tasks" else request)
+
+    assert run(Generous())[-1].reason == "a search finds what it should not"
 
 
 def test_a_422_that_does_not_name_the_field_fails() -> None:

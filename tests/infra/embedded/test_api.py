@@ -2,10 +2,12 @@
 
 import json
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pytest
 
 from infra.embedded.api import Api, Plan
+from infra.embedded.api_settings import NO_LAME_DUCK, settings_of
 from infra.embedded.layout import Layout
 
 TOLD = {"snapshot": "/s", "address": "127.0.0.1:8000", "workers": 2, "configuration": "c"}
@@ -31,3 +33,15 @@ def test_the_configuration_holds_no_secret(layout: Layout) -> None:
     values = [path.read_text() for path in (layout.home / "secrets" / "values").iterdir()]
     assert not [value for value in values if value in text]
     compile(text, "api.conf.py", "exec")
+
+
+def test_mail_stays_in_the_environments_own_folder(layout: Layout) -> None:
+    settings = settings_of(layout, snapshot=Path("/s"), private=False)
+    assert settings["SLIPWAY_MAIL_URL"] == f"outbox://{layout.home}/outbox"
+    strange = settings_of(Layout(Path("/a b%20?#c")), snapshot=Path("/s"), private=False)
+    assert unquote(urlsplit(strange["SLIPWAY_MAIL_URL"]).path) == "/a b%20?#c/.slipway/local/outbox"
+
+
+def test_only_a_private_socket_goes_without_a_lame_duck(layout: Layout) -> None:
+    told = {private: settings_of(layout, snapshot=Path("/s"), private=private) for private in (True, False)}
+    assert told[True] == told[False] | NO_LAME_DUCK

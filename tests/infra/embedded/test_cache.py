@@ -1,5 +1,7 @@
 import time
 
+import pytest
+
 from infra.embedded.cache import Cache
 from infra.embedded.layout import Layout
 
@@ -25,14 +27,15 @@ def test_it_comes_back_after_kill_9(layout: Layout) -> None:
         server = cache.process()
         assert server is not None
         server.kill()
-        server.wait(5)
+        server.wait(30)
         assert cache.start()
         assert cache.answers()
     finally:
         cache.stop()
 
 
-def test_one_that_hangs_is_replaced(layout: Layout) -> None:
+def test_one_that_hangs_is_replaced(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("infra.embedded.cache.STOP_SECONDS", 1)
     cache = Cache(layout)
     try:
         cache.start()

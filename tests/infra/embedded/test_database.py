@@ -181,7 +181,7 @@ def test_root_with_neither_way_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_an_ordinary_user_needs_no_disguise(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1234)
-    assert unprivileged.disguise() == unprivileged.Disguise(prefix=(), preexec=None, owner_uid=1234)
+    assert unprivileged.disguise() == unprivileged.Disguise(prefix=(), owner_uid=1234)
 
 
 def test_orphaned_backends_are_ended_first(layout: Layout) -> None:
@@ -193,7 +193,7 @@ def test_orphaned_backends_are_ended_first(layout: Layout) -> None:
         children = server.children()
         children[0].suspend()
         server.kill()
-        server.wait(5)
+        server.wait(30)
         assert database.start()
         assert wait_for_end(children, timeout_seconds=0) == []
     finally:

@@ -16,7 +16,7 @@ SLEEP = "import time; time.sleep(60)"
 STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('on', flush=True); time.sleep(60)"
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 5) -> bool:
+def wait_for(condition: Callable[[], bool], seconds: float = 30) -> bool:
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
@@ -124,6 +124,14 @@ def test_a_process_that_never_gets_ready_is_told_too(tmp_path: Path) -> None:
             processes.wait_until(lambda: False, process=child, log=log, what="the thing", timeout_seconds=0.1)
     finally:
         processes.end_child(child)
+
+
+def test_the_words_of_an_earlier_start_are_not_this_one_s(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text("FATAL: of yesterday\n")
+    child = processes.launch([sys.executable, "-c", "raise ImportError('of today')"], log=log)
+    with pytest.raises(ProcessError, match="did not start: ImportError: of today"):
+        processes.wait_until(lambda: False, process=child, log=log, what="the thing", timeout_seconds=10)
 
 
 def test_last_words_of_no_log(tmp_path: Path) -> None:
