@@ -13,6 +13,8 @@ from tests.deploy.docker.ground import Environment
 BEFORE_SECONDS: Final = 2
 AFTER_SECONDS: Final = 10
 """Longer than a replaced replica goes on draining what is idle."""
+SETTLING_SECONDS: Final = 5
+"""So long after a part is whole again requests may still fail; how long they did stands in the figures."""
 
 
 class Load:

@@ -38,7 +38,6 @@ def test_a_new_release_takes_over_without_a_failed_request(
         },
     )
     assert failed == 0, [one["failures"] for one in done]
-    assert max(one["up_seconds"] for one in done) < RELEASE_SECONDS
 
 
 def test_up_counts_by_itself_and_keeps_it_in_the_record(environment: Environment, ground: Ground) -> None:
