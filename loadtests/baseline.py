@@ -25,10 +25,36 @@ from loadtests.profiles import Profile
 from loadtests.recorder import Samples
 from loadtests.stats import quantiles
 
-__all__ = ["SCHEMA_VERSION", "BaselineError", "failures", "make_baseline", "read_baseline", "write_baseline"]
+__all__ = [
+    "FIELDS",
+    "QUANTILES",
+    "SCHEMA_VERSION",
+    "BaselineError",
+    "failures",
+    "make_baseline",
+    "parse_baseline",
+    "read_baseline",
+    "write_baseline",
+]
 
 SCHEMA_VERSION = 1
 QUANTILES = {"min_ms": 0.0, "p50_ms": 0.5, "p90_ms": 0.9, "p95_ms": 0.95, "p99_ms": 0.99, "max_ms": 1.0}
+FIELDS: dict[str, Any] = {
+    "schema_version": int,
+    "outcome": str,
+    "failures": list,
+    "profile": str,
+    "started_at": str | None,
+    "ended_at": str | None,
+    "kinds": dict,
+    "all": dict,
+    "errors": list,
+    "requests_per_second": int | float,
+    "generator": dict,
+    "conditions": dict,
+    "fingerprint": str,
+}
+"""Every field of schema version 1, with its type."""
 MANY = 3  # so many request kinds are named in a reason
 
 
@@ -150,16 +176,47 @@ def read_baseline(path: Path) -> dict[str, Any]:
     """Read it.
 
     Raises:
-        BaselineError: no such file, not JSON, or of a newer schema.
+        BaselineError: no such file, or none that `parse_baseline` accepts.
     """
     try:
-        baseline = json.loads(path.read_bytes())
-        version = baseline["schema_version"]
+        content = path.read_bytes()
     except OSError as error:
         raise BaselineError(f"{path}: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise BaselineError(f"{path} is damaged or no baseline ({error!r}): take it from another copy") from error
+    return parse_baseline(content, str(path))
+
+
+def parse_baseline(content: bytes, name: str) -> dict[str, Any]:
+    """The baseline that a file holds.
+
+    Args:
+        content: of the file.
+        name: of the file, for the message.
+
+    Raises:
+        BaselineError: not JSON, no whole baseline, or of another schema.
+    """
+    try:
+        baseline = json.loads(content)
+        version = baseline["schema_version"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise BaselineError(f"{name} is damaged or no baseline ({error!r}): take it from another copy") from error
     if version != SCHEMA_VERSION:
-        raise BaselineError(f"{path} has schema version {version}, this code reads {SCHEMA_VERSION}: use a newer one")
+        raise BaselineError(f"{name} has schema version {version}, this code reads {SCHEMA_VERSION}: use a newer one")
+    if lack := _lack(baseline):
+        raise BaselineError(f"{name} is damaged or no baseline ({lack}): take it from another copy")
     assert isinstance(baseline, dict)
     return baseline
+
+
+def _lack(baseline: Mapping[str, Any]) -> str:
+    """What a reader would stumble over; empty when the file is whole."""
+    for name, kind in FIELDS.items():
+        if not isinstance(baseline.get(name), kind):
+            return f"{name} is not as it should be"
+    summaries = {"all": baseline["all"], **baseline["kinds"]}
+    for name, summary in summaries.items():
+        if not isinstance(summary, dict) or not {"count", "errors", *QUANTILES} <= summary.keys():
+            return f"the figures of {name} are not all there"
+        if not all(summary[figure] is None or isinstance(summary[figure], int | float) for figure in QUANTILES):
+            return f"the figures of {name} are no numbers"
+    return ""

@@ -1,5 +1,6 @@
 """Under which conditions a load run measured: what must be equal before two baselines may be compared."""
 
+import ast
 import hashlib
 import json
 import os
@@ -10,10 +11,18 @@ from typing import Any
 
 from loadtests.credentials import Credentials
 
-__all__ = ["ConditionsError", "fingerprint", "machine", "observed_conditions", "read_conditions", "scenario_digest"]
+__all__ = [
+    "ConditionsError",
+    "differences",
+    "fingerprint",
+    "machine",
+    "observed_conditions",
+    "read_conditions",
+    "scenario_digest",
+]
 
 HERE = Path(__file__).parent
-SCENARIO_FILES = ("journeys.py", "locustfile.py")
+SCENARIO_FILES = tuple(HERE / name for name in ("journeys.py", "locustfile.py"))
 LOCK_FILE = HERE.parent / "requirements" / "service.txt"
 # They say what was measured and where, not how: two releases of one environment are there to be compared.
 NOT_COMPARED = frozenset({"release", "version", "digest", "environment", "deploy", "started_at", "host", "schema"})
@@ -33,11 +42,26 @@ def _digest(files: Iterable[Path]) -> str | None:
     return total.hexdigest()[:16]
 
 
-def scenario_digest() -> str:
-    """Names the scenario: equal digests, equal journeys sent in an equal way."""
-    digest = _digest(HERE / name for name in SCENARIO_FILES)
-    assert digest is not None
-    return digest
+def scenario_digest(files: Iterable[Path] = SCENARIO_FILES) -> str:
+    """Names the scenario: equal digests, equal journeys sent in an equal way.
+
+    Only code counts: comments, docstrings and layout change nothing that is sent, and must cost no baseline.
+    """
+    total = hashlib.sha256()
+    for file in files:
+        total.update(hashlib.sha256(_code(file.read_bytes()).encode()).digest())
+    return total.hexdigest()[:16]
+
+
+def _code(source: bytes) -> str:
+    """What Python makes of the source, without what it does not run: comments, docstrings, layout."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(
+            node, clean=False
+        ):
+            node.body = node.body[1:]
+    return ast.dump(tree)
 
 
 def _cpu_model() -> str:
@@ -90,3 +114,26 @@ def fingerprint(conditions: Mapping[str, Any]) -> str:
     """One word for all conditions that a comparison needs equal."""
     compared = {name: value for name, value in conditions.items() if name not in NOT_COMPARED}
     return hashlib.sha256(json.dumps(compared, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """The compared conditions that are not equal, by name, each with both values; None where one side has none."""
+    left, right = _flat(before), _flat(after)
+    return {
+        name: (left.get(name), right.get(name))
+        for name in sorted(left.keys() | right.keys())
+        if left.get(name) != right.get(name)
+    }
+
+
+def _flat(conditions: Mapping[str, Any]) -> dict[str, Any]:
+    """Compared conditions only; a mapping's own entries under `name.entry`."""
+    flat: dict[str, Any] = {}
+    for name, value in conditions.items():
+        if name in NOT_COMPARED:
+            continue
+        if isinstance(value, Mapping):
+            flat |= {f"{name}.{entry}": inner for entry, inner in value.items()}
+        else:
+            flat[name] = value
+    return flat

@@ -3,7 +3,14 @@ from typing import Any
 
 import pytest
 
-from loadtests.conditions import ConditionsError, fingerprint, observed_conditions, read_conditions
+from loadtests.conditions import (
+    ConditionsError,
+    differences,
+    fingerprint,
+    observed_conditions,
+    read_conditions,
+    scenario_digest,
+)
 from loadtests.credentials import CredentialsError, read_credentials, write_credentials
 
 
@@ -52,3 +59,43 @@ def test_unusable_credentials_are_named(tmp_path: Path, content: Any) -> None:
 def test_missing_credentials_name_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(CredentialsError, match="load the dataset first"):
         read_credentials(tmp_path / "c.json")
+
+
+SCENARIO = 'def journey(client):\n    """Log in."""\n    client.get("/me")\n'
+
+
+@pytest.mark.parametrize(
+    ("changed", "same"),
+    [
+        (f"# a comment\n{SCENARIO}", True),
+        (SCENARIO.replace("Log in", "Come in"), True),
+        (SCENARIO.replace('get("/me")', "get(\n        '/me',\n    )"), True),
+        (SCENARIO.replace("/me", "/tasks"), False),
+        (SCENARIO.replace("get", "post"), False),
+    ],
+)
+def test_only_code_changes_the_scenario(tmp_path: Path, changed: str, same: Any) -> None:
+    before, after = tmp_path / "before.py", tmp_path / "after.py"
+    before.write_text(SCENARIO)
+    after.write_text(changed)
+    assert (scenario_digest([before]) == scenario_digest([after])) is same
+
+
+REQUIRED = ("scenario", "dataset", "accounts", "tasks", "cores", "cpu_model", "python", "dependencies")
+
+
+@pytest.mark.parametrize("name", [*REQUIRED, "target", "workers", "postgres", "profile"])
+def test_each_condition_is_in_the_fingerprint(credentials: Path, name: str) -> None:
+    told = {"target": "embedded", "workers": 2, "postgres": "18.0", "profile": {"journeys_per_second": 24}}
+    conditions = observed_conditions(read_credentials(credentials)) | told
+    assert fingerprint(conditions) != fingerprint(conditions | {name: "another"})
+
+
+def test_differing_conditions_are_named_and_those_of_the_release_are_not() -> None:
+    before = {"cores": 2, "release": "a", "profile": {"journeys_per_second": 24, "name": "quick"}}
+    after = {"cores": 4, "release": "b", "profile": {"journeys_per_second": 48, "name": "quick"}, "python": "3.12"}
+    assert differences(before, after) == {
+        "cores": (2, 4),
+        "profile.journeys_per_second": (24, 48),
+        "python": (None, "3.12"),
+    }

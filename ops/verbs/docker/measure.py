@@ -81,5 +81,6 @@ def run_load(layout: Layout, stack: Stack, record: Record, release: str, authori
         "replicas": stack.api.replicas,
         "workers": stack.api.workers,
         "settings": dict(stack.api.settings),
+        "postgres": stack.images.postgres,  # container mode only: an external database takes no load
     }
     load.run_load(layout, record, conditions, stack.public_url, profile, authority=authority)
