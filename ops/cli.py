@@ -17,6 +17,7 @@ from infra.embedded.layout import Layout, LayoutError
 from infra.embedded.network import PortTakenError
 from infra.embedded.processes import ProcessError
 from infra.embedded.unprivileged import UnprivilegedError
+from ops import baseline_cli
 from ops.environments import LOCAL, require_stack
 from ops.errors import INTERRUPTED, CheckFailedError, SlipwayError, UnreachableError, UsageError, fail
 from ops.lines import config_lines, docker_status_lines, doctor_lines
@@ -36,11 +37,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Take one FastAPI service from a clone to production, and prove each step.",
 )
+app.add_typer(baseline_cli.app, name="baseline")
 
 Environment = Annotated[str, typer.Argument(help="The environment: local, or one with a Pulumi.<environment>.yaml.")]
 Stacked = Annotated[str, typer.Argument(help="An environment with a Pulumi.<environment>.yaml, such as staging.")]
 LocalOnly = Annotated[str, typer.Argument(help="The environment: local.")]
 Project = Annotated[Path, typer.Option(help="The folder that holds service/ and gets .slipway/.")]
+Junit = Annotated[Path | None, typer.Option(help="Also write the results to this file, as JUnit XML.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and progress on standard error.")]
 
 
@@ -71,15 +74,25 @@ def up(
         bool | None,
         typer.Option(help="Go on asking during the rollout, and count failures; left out: but in production."),
     ] = None,
+    records: Annotated[
+        str | None,
+        typer.Option(envvar="SLIPWAY_RECORDS", help="Copy records to this folder, s3:// or gs:// URL as well."),
+    ] = None,
+    junit: Junit = None,
     as_json: Json = False,
 ) -> None:
     """Deploy: release, provision, migrate, serve, smoke, load, report."""
+    from ops.junit import steps_reported
+    from ops.record_store import copied
+
+    steps = _steps(as_json)
     if environment != LOCAL:
         layout = _docker_layout(environment, project)
         for option, value, key in (("--port", port, "edge.httpsPort"), ("--workers", workers, "api.workers")):
             if value is not None:
                 raise UsageError(f"{option} is for local: set slipway:{key} in Pulumi.{environment}.yaml")
-        outcome = _up_docker(layout, load, profile, probe, _steps(as_json))
+        with steps_reported(junit, "slipway up", steps), copied(layout, records, steps):
+            outcome = _up_docker(layout, load, profile, probe, steps)
     else:
         from ops.verbs.up import Options
         from ops.verbs.up import up as verb
@@ -87,7 +100,9 @@ def up(
         if probe is not None:
             raise UsageError("--probe is for environments in Docker: local proves a release before it serves")
         options = Options(port=port, workers=workers or 2, load=load is not False, profile=profile)
-        outcome = verb(_layout(environment, project), options, _steps(as_json))
+        layout = _layout(environment, project)
+        with steps_reported(junit, "slipway up", steps), copied(layout, records, steps):
+            outcome = verb(layout, options, steps)
     _tell(outcome, as_json, _closing_lines(outcome))
 
 
@@ -196,12 +211,18 @@ def unlock(
 def smoke(
     url: Annotated[str, typer.Argument(help="Where the service answers, such as http://127.0.0.1:8000.")],
     release: Annotated[str | None, typer.Option(help="The release that must answer.")] = None,
+    read_only: Annotated[
+        bool, typer.Option("--read-only", help="Only the checks that make no data: for production.")
+    ] = False,
+    ca: Annotated[Path | None, typer.Option(help="PEM file of the authority to trust instead of the usual.")] = None,
+    junit: Junit = None,
     as_json: Json = False,
 ) -> None:
-    """Check a running instance from outside."""
+    """Check a running instance from outside; leaves nothing behind."""
+    from ops.verbs.smoke import Options
     from ops.verbs.smoke import smoke as verb
 
-    checks = verb(url, release, _steps(as_json))
+    checks = verb(url, Options(release, read_only, ca, junit), _steps(as_json))
     _tell({"url": url, "checks": checks}, as_json, [f"{len(checks)} checks passed"])
 
 

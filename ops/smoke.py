@@ -6,7 +6,7 @@ They leave nothing behind: the one account that they make they delete, with all 
 import contextlib
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -59,19 +59,28 @@ class Visitor:
         self.release = release
         self.email = f"smoke-{secrets.token_hex(8)}@{EMAIL_DOMAIN}"
         self.password = secrets.token_urlsafe(24)
-        self.has_account = False
+        self.may_have_account = False
         self.token: dict[str, str] = {}
         self.refresh_token = ""
         self.task: dict[str, Any] = {}
         self.etag = ""
 
-    def checks(self) -> list[tuple[str, Callable[[], object]]]:
-        """Name and body of each check, in order."""
+    def read_only_checks(self) -> list[tuple[str, Callable[[], object]]]:
+        """Name and body of each check that makes no data, in order."""
+        return [*self._first_checks(), ("what is not there is told apart", self.missing), ("headers", self.headers)]
+
+    def _first_checks(self) -> list[tuple[str, Callable[[], object]]]:
         return [
             ("live", lambda: self._get_ok(LIVE_PATH)),
             ("ready", lambda: self._get_ok(READY_PATH)),
             ("version is this release", self.version),
             ("a call without a token is refused", self.unauthenticated),
+        ]
+
+    def checks(self) -> list[tuple[str, Callable[[], object]]]:
+        """Name and body of each check, in order."""
+        return [
+            *self._first_checks(),
             ("register", self.register),
             ("login", self.login),
             ("who am I", self.me),
@@ -101,11 +110,23 @@ class Visitor:
         if "www-authenticate" not in answer.headers:
             raise SmokeError("the 401 has no WWW-Authenticate header")
 
+    def missing(self) -> None:
+        """A path that leads nowhere gets 404 as a problem (RFC 9457)."""
+        answer = _expect(self.http.get(f"{API_PREFIX}/{secrets.token_hex(8)}"), NOT_FOUND)
+        if not answer.headers.get("content-type", "").startswith("application/problem+json"):
+            raise SmokeError("the 404 is no application/problem+json")
+
+    def headers(self) -> None:
+        """Browsers are told not to guess what an answer is."""
+        answer = _expect(self.http.get(VERSION_PATH), OK)
+        if answer.headers.get("x-content-type-options") != "nosniff":
+            raise SmokeError("X-Content-Type-Options is not nosniff")
+
     def register(self) -> None:
         """A newcomer gets an account."""
         body = {"email": self.email, "password": self.password, "full_name": "Smoke Check"}
+        self.may_have_account = True  # also when the answer does not come: interrupted, or lost
         _expect(self.http.post(f"{API_PREFIX}/auth/register", json=body), CREATED)
-        self.has_account = True
 
     def login(self) -> None:
         """The account gets a token."""
@@ -191,12 +212,12 @@ class Visitor:
         """A deleted account is gone, and its token opens nothing any more."""
         body = {"password": self.password}
         _expect(self.http.request("DELETE", f"{API_PREFIX}/me", json=body, headers=self.token), NO_CONTENT)
-        self.has_account = False
+        self.may_have_account = False
         _expect(self.http.get(f"{API_PREFIX}/me", headers=self.token), UNAUTHORIZED)
 
     def clean_up(self) -> None:
         """Take away what is left when a check failed, as far as that is possible."""
-        if self.has_account:
+        if self.may_have_account:
             with contextlib.suppress(SmokeError, *UNUSABLE):
                 self.login()
                 self.leave()
@@ -214,16 +235,17 @@ class Visitor:
         return content
 
 
-def run(http: httpx.Client, release: str | None = None) -> Iterator[Check]:
+def run(http: httpx.Client, release: str | None = None, *, read_only: bool = False) -> Generator[Check, None, None]:
     """Each check's result as it ends; the first failure is the last result, because the others build on it.
 
     Args:
         http: a client whose base URL is the service's.
         release: the release that must answer, or None for any.
+        read_only: whether only those checks run that make no data.
     """
     visitor = Visitor(http, release)
     try:
-        for name, body in visitor.checks():
+        for name, body in visitor.read_only_checks() if read_only else visitor.checks():
             start = time.perf_counter()
             reason = _reason(body)
             yield Check(name, round((time.perf_counter() - start) * 1000, 1), reason)

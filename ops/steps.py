@@ -16,6 +16,7 @@ class Step:
     def __init__(self, name: str) -> None:
         self.name = name
         self.seconds = 0.0
+        self.failed = True  # until it has ended well
         self.said = ""
         self.now = ""
 
@@ -55,6 +56,7 @@ class Steps:
             with self._spinner(step) if spin else contextlib.nullcontext():
                 yield step
             mark = "[green]✓[/]"
+            step.failed = False
         finally:
             step.seconds = time.monotonic() - start
             self.done.append(step)

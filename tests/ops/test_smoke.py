@@ -1,14 +1,20 @@
 """The smoke checks against a stand-in service, which can be made wrong in one place at a time."""
 
 import json
+import xml.etree.ElementTree as ET
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
 import httpx
 import pytest
+from rich.console import Console
 
 from ops import smoke
+from ops.errors import UsageError
+from ops.steps import Steps
+from ops.verbs import smoke as verb
 
 Answer = tuple[int, Any]
 RELEASE = "1.0-abc"
@@ -155,7 +161,7 @@ def test_the_account_goes_also_when_nobody_looks_any_more() -> None:
             if check.name == "create a task":
                 break
         assert stand_in.account != {}
-        checks.close()  # type: ignore[attr-defined]
+        checks.close()
     assert stand_in.account == {}
 
 
@@ -212,3 +218,76 @@ def test_a_list_that_misses_the_task_fails() -> None:
 
 def test_any_release_will_do_where_none_is_named() -> None:
     assert run(StandIn(), release=None)[-1].passed
+
+
+class Published(StandIn):
+    """Notes what it is asked, and answers what is not there as the service does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[str] = []
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.calls.append(request.method)
+        answer = super().__call__(request)
+        answer.headers["x-content-type-options"] = "nosniff"
+        if answer.status_code == 401 and not request.url.path.endswith("/tasks"):
+            return httpx.Response(404, headers={"content-type": "application/problem+json"})
+        return answer
+
+
+def test_read_only_checks_ask_and_change_nothing() -> None:
+    stand_in = Published()
+    with httpx.Client(transport=httpx.MockTransport(stand_in), base_url="http://s") as http:
+        checks = list(smoke.run(http, RELEASE, read_only=True))
+    assert [check.reason for check in checks] == [""] * 6
+    assert set(stand_in.calls) == {"GET"}
+
+
+@pytest.mark.parametrize(("kind", "name"), [(StandIn, "what is not there is told apart"), (Published, "headers")])
+def test_read_only_checks_fail_too(kind: type[StandIn], name: str) -> None:
+    stand_in = kind()
+    with httpx.Client(transport=httpx.MockTransport(stand_in), base_url="http://s") as http:
+        http.event_hooks["response"] = [lambda answer: answer.headers.pop("x-content-type-options", None)]
+        last = list(smoke.run(http, RELEASE, read_only=True))[-1]
+    assert (last.name, last.passed) == (name, False)
+
+
+def test_an_account_whose_registration_was_interrupted_goes_too() -> None:
+    class Interrupted(StandIn):
+        def answer(self, call: str, request: httpx.Request) -> Answer:
+            answer = super().answer(call, request)
+            if call == "POST /auth/register":
+                raise KeyboardInterrupt
+            return answer
+
+    stand_in = Interrupted()
+    with pytest.raises(KeyboardInterrupt):
+        run(stand_in)
+    assert stand_in.account == {}
+
+
+def test_the_verb_cleans_up_when_its_reader_is_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_in = StandIn()
+    client = httpx.Client(transport=httpx.MockTransport(stand_in), base_url="http://s")
+    monkeypatch.setattr(verb, "_client", lambda *_: client)
+
+    class Reader(Steps):
+        def line(self, text: str) -> None:
+            if "create a task" in text:
+                assert stand_in.account != {}
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        verb.smoke("http://s", verb.Options(junit=tmp_path / "j.xml"), Reader(Console(quiet=True)))
+    assert stand_in.account == {}
+    assert len(ET.parse(tmp_path / "j.xml").getroot()[0]) == 9
+
+
+@pytest.mark.parametrize("content", [None, "no certificate"])
+def test_an_authority_that_is_none_is_wrong_usage(tmp_path: Path, content: Any) -> None:
+    if content:
+        (tmp_path / "ca.pem").write_text(content)
+    options = verb.Options(authority=tmp_path / "ca.pem")
+    with pytest.raises(UsageError, match="PEM file"):
+        verb.smoke("https://127.0.0.1:9", options, Steps(Console(quiet=True)))
