@@ -6,6 +6,7 @@ ENVIRONMENT = local
 UP =
 BENCH =
 DRILLS =
+GATE =
 FUZZ =
 OPENAPI =
 IMAGE =
@@ -20,7 +21,7 @@ ALONE = tests/deploy/test_readme.py
 ENGINE = tests/deploy/docker $(addprefix tests/infra/docker/,test_job_runner.py test_rollout_watch.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv venv-test up down status clean bench drills image test test-deploy check fuzz openapi lock
+.PHONY: help venv venv-test up down status clean bench drills gate image test test-deploy check fuzz openapi lock
 
 help: ## say what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -48,6 +49,9 @@ bench: venv ## measure the API against the ceiling (BENCH=--check fails where it
 
 drills: venv ## break each part of a throw-away environment, and tell what its users see (DRILLS=worker-killed for one)
 	@$(SLIPWAY) drills $(DRILLS)
+
+gate: venv ## say whether the source is slower than the release before it, in three minutes (GATE="--limit-seconds 60")
+	@$(SLIPWAY) gate $(ENVIRONMENT) $(GATE)
 
 image: venv ## build the image of the source, with its SBOM and licences (IMAGE="--base NAME" for another base)
 	@$(SLIPWAY) image $(IMAGE)

@@ -122,13 +122,22 @@ def _json(content: Mapping[str, Any]) -> str:
 
 
 def reader(visitor: Visitor) -> Journey:
-    """Looks at the newest tasks, opens one, filters, searches."""
+    """Looks at the newest tasks, opens one, filters."""
     choice, token = visitor.generator.choice, visitor.token
     page = (yield Request("list_tasks", "GET", f"{API}/tasks?limit=20", token=token)).json()
     if page["items"]:
         yield Request("get_task", "GET", f"{API}/tasks/{choice(page['items'])['id']}", token=token)
     yield Request("filter_tasks", "GET", f"{API}/tasks?{choice(FILTERS)}", token=token)
-    yield Request("search_tasks", "GET", f"{API}/tasks?q={quote(choice(SEARCHES))}&limit=20", token=token)
+
+
+def searcher(visitor: Visitor) -> Journey:
+    """Looks for a word, then for it among what is still to be done, and opens what was found."""
+    choice, token = visitor.generator.choice, visitor.token
+    found = f"{API}/tasks?q={quote(choice(SEARCHES))}&limit=20"
+    page = (yield Request("search_tasks", "GET", found, token=token)).json()
+    yield Request("search_open_tasks", "GET", f"{found}&status=todo&status=in_progress", token=token)
+    if page["items"]:
+        yield Request("get_task", "GET", f"{API}/tasks/{choice(page['items'])['id']}", token=token)
 
 
 def editor(visitor: Visitor) -> Journey:
@@ -167,18 +176,21 @@ class JourneyKind:
         weight: share of the arrivals, relative to the other rows.
         steps: makes the journey.
         requests: kinds of its requests, in their order.
+        writes: whether it changes tasks that others of the same account may be about to open.
     """
 
     name: str
     weight: int
     steps: Callable[[Visitor], Journey]
     requests: tuple[str, ...]
+    writes: bool = False
 
 
 # The one table: who comes how often, and what they ask for. A reader whose list is empty opens nothing.
 JOURNEYS = (
-    JourneyKind("reader", 1, reader, ("list_tasks", "get_task", "filter_tasks", "search_tasks")),
-    JourneyKind("editor", 1, editor, ("list_categories", "create_task", "update_task", "delete_task")),
+    JourneyKind("reader", 1, reader, ("list_tasks", "get_task", "filter_tasks")),
+    JourneyKind("searcher", 1, searcher, ("search_tasks", "search_open_tasks", "get_task")),
+    JourneyKind("editor", 1, editor, ("list_categories", "create_task", "update_task", "delete_task"), writes=True),
     JourneyKind("newcomer", 1, newcomer, ("register", "login", "me")),
 )
-KINDS = tuple(kind for journey in JOURNEYS for kind in journey.requests)
+KINDS = tuple(dict.fromkeys(kind for journey in JOURNEYS for kind in journey.requests))

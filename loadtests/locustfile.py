@@ -251,6 +251,13 @@ class Reader(Source):
     weight = journey.weight
 
 
+class Searcher(Source):
+    """People who look for something."""
+
+    journey = BY_NAME["searcher"]
+    weight = journey.weight
+
+
 class Editor(Source):
     """People who write."""
 
@@ -285,7 +292,7 @@ def begin(environment: Environment, **_: Any) -> None:
     """Prepare a run; when that fails, the test ends before its first request."""
     if isinstance(environment.runner, MasterRunner):
         return
-    for source in (Reader, Editor, Newcomer):
+    for source in (Reader, Searcher, Editor, Newcomer):
         source.indices = count()
     assert environment.parsed_options
     run = Run(environment, environment.parsed_options)

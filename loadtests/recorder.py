@@ -8,6 +8,8 @@ Format, version 1 (all numbers little-endian):
     HEAD    JSON, once, first: {"columns": [[name, numpy type], ...], "started_at": RFC 3339, ...}
     NAME    JSON, before its first use: {"column": "kind" | "error", "code": 1.., "name": text}
     ROWS    uint32 count, then each column of HEAD in turn, count values each
+    USED    JSON, once a second or so: {"at_us", "processor_ns": [of each service], "machine_busy_ns"}, counted up from
+            whenever; only where several services were measured side by side
     DONE    JSON, once, last: how the run ended. A file without it comes from a run that was cut short.
 
 Every block goes out in one write to the kernel, so that SIGKILL can only cost what was not flushed yet, a second at
@@ -27,8 +29,8 @@ import struct
 import sys
 import zlib
 from array import array
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -79,7 +81,16 @@ class Recorder:
         self.flush()
 
     def add(
-        self, *, start_us: int, latency_us: int, lag_us: int, bytes_: int, status: int, kind: str, error: str = ""
+        self,
+        *,
+        start_us: int,
+        latency_us: int,
+        lag_us: int,
+        bytes_: int,
+        status: int,
+        kind: str,
+        error: str = "",
+        release: int = 0,
     ) -> None:
         """Keep one request; `error` is "" for none. It reaches the file with the next `flush`."""
         columns = self._columns
@@ -90,7 +101,12 @@ class Recorder:
         columns["status"].append(status)
         columns["kind"].append(self._code("kind", kind))
         columns["error"].append(self._code("error", error))
-        columns["release"].append(0)
+        columns["release"].append(release)
+
+    def add_usage(self, at_us: int, processor_ns: Sequence[int | None], machine_busy_ns: int) -> None:
+        """Keep what processors have worked so far: for each service under test (None: not known), and altogether."""
+        usage = {"at_us": at_us, "processor_ns": processor_ns, "machine_busy_ns": machine_busy_ns}
+        self._append(b"USED", json.dumps(usage).encode())
 
     def flush(self) -> None:
         """Hand everything added so far to the kernel; call it at least once a second."""
@@ -139,6 +155,7 @@ class Samples:
         kinds: names of the request kinds by code.
         errors: texts of the errors by code; code 0 is "".
         torn_bytes: length of an unfinished block at the end, which was left out; 0 in a file that was closed.
+        usage: USED, in the order of the file.
     """
 
     head: Mapping[str, Any]
@@ -147,6 +164,7 @@ class Samples:
     kinds: tuple[str, ...]
     errors: tuple[str, ...]
     torn_bytes: int
+    usage: tuple[Mapping[str, Any], ...] = ()
 
     def __len__(self) -> int:
         return len(self.columns["start_us"])
@@ -154,7 +172,7 @@ class Samples:
     def where(self, chosen: NDArray[np.bool_]) -> "Samples":
         """The samples for which `chosen`, of shape (n,), is true."""
         columns = {name: values[chosen] for name, values in self.columns.items()}
-        return Samples(self.head, self.done, columns, self.kinds, self.errors, self.torn_bytes)
+        return replace(self, columns=columns)
 
     def measured(self) -> "Samples":
         """Those that were due within the measurement: neither in the warm-up nor after the end."""
@@ -192,11 +210,12 @@ def read_samples(path: Path) -> Samples:
         raise SamplesError(f"{path}: damaged ({error!r}): take it from another copy, or measure again") from error
 
 
-def _parse(content: bytes) -> Samples:
+def _parse(content: bytes) -> Samples:  # noqa: C901 - one branch a kind of block
     head: dict[str, Any] | None = None
     done: dict[str, Any] | None = None
     names: dict[str, dict[int, str]] = {"kind": {}, "error": {0: ""}}
     parts: dict[str, list[NDArray[Any]]] = {}
+    usage: list[Mapping[str, Any]] = []
     position = len(MAGIC)
     while position + BLOCK.size <= len(content):
         tag, length, checksum = BLOCK.unpack_from(content, position)
@@ -213,6 +232,8 @@ def _parse(content: bytes) -> Samples:
             names[entry["column"]][entry["code"]] = entry["name"]
         elif tag == b"ROWS":
             _append_rows(parts, payload)
+        elif tag == b"USED":
+            usage.append(json.loads(payload))
         elif tag == b"DONE":
             done = json.loads(payload)
         else:
@@ -224,7 +245,7 @@ def _parse(content: bytes) -> Samples:
     if missing := COLUMNS.keys() - columns.keys():
         raise SamplesError(f"columns are missing: {', '.join(sorted(missing))}")
     kinds, errors = (tuple(codes[code] for code in range(len(codes))) for codes in (names["kind"], names["error"]))
-    return Samples(head, done, columns, kinds, errors, len(content) - position)
+    return Samples(head, done, columns, kinds, errors, len(content) - position, tuple(usage))
 
 
 def _append_rows(parts: dict[str, list[NDArray[Any]]], payload: bytes) -> None:

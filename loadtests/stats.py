@@ -4,11 +4,22 @@ Each names its source; tests compare each with a published example or another im
 """
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Floats", "ecdf", "quantile", "quantile_interval", "quantiles"]
+__all__ = [
+    "Change",
+    "Floats",
+    "ecdf",
+    "quantile",
+    "quantile_interval",
+    "quantiles",
+    "ratio_change",
+    "window_change",
+    "window_mean",
+]
 
 Floats = NDArray[np.float64]
 
@@ -111,3 +122,124 @@ def ecdf(values: ArrayLike, *, points: int | None = None) -> tuple[Floats, Float
     if len(kept) > points:
         kept = np.concatenate([kept[: points - 1], kept[-1:]])
     return distinct[kept], shares[kept]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """How much larger something is than something else, as natural logarithms of the ratio.
+
+    Args:
+        estimate: the change that fits best.
+        low: lower end of its interval; -inf where the data set none.
+        high: upper end; inf where the data set none.
+        standard_error: half the width of the interval that one standard error gives.
+    """
+
+    estimate: float
+    low: float
+    high: float
+    standard_error: float
+
+
+LEAST_IN_WINDOW = 3
+
+
+def window_mean(values: ArrayLike, window: tuple[float, float]) -> float:
+    """The mean of the values between two quantiles: steadier than a quantile in their middle.
+
+    Args:
+        values: shape (n,), n >= 1.
+        window: two probabilities, ascending.
+
+    Raises:
+        ValueError: as for `quantiles`.
+    """
+    return float(_in_window(_sorted(values), window).mean())
+
+
+def _in_window(ordered: Floats, window: tuple[float, float]) -> Floats:
+    first = min(int(window[0] * len(ordered)), len(ordered) - 1)
+    return ordered[first : max(first + 1, math.ceil(window[1] * len(ordered)))]
+
+
+def window_change(
+    before: ArrayLike,
+    before_blocks: ArrayLike,
+    after: ArrayLike,
+    after_blocks: ArrayLike,
+    window: tuple[float, float],
+    z: float,
+) -> Change:
+    """How much `window_mean` changed, from samples of two releases that were taken in the same blocks of time.
+
+    A window's mean is an L-statistic; what one value adds to it is that value, cut off at the window's ends, divided by
+    the window's width (its influence function; Serfling, "Approximation Theorems of Mathematical Statistics", section
+    8.1). The variance is that of the blocks' sums of it (clusters; Cochran, "Sampling Techniques", 3rd ed., chapter 9),
+    after less before: whatever hits both releases within a block cancels, and whatever lasts does not pretend to be
+    many observations.
+
+    Args:
+        before: values above 0 of the release before, shape (n,).
+        before_blocks: which block each belongs to, whole numbers from 0, shape (n,).
+        after: of the release after, shape (m,).
+        after_blocks: shape (m,).
+        window: two probabilities, ascending.
+        z: how many standard errors the interval reaches to either side.
+
+    Returns:
+        Without bounds, where fewer than three values lie in a window.
+
+    Raises:
+        ValueError: no values on either side.
+    """
+    sides = [
+        (np.asarray(v, dtype=np.float64), np.asarray(b, dtype=np.intp))
+        for v, b in ((before, before_blocks), (after, after_blocks))
+    ]
+    if not all(len(values) for values, _ in sides):
+        raise ValueError("no values: there is nothing to compare")
+    count = int(max(blocks.max() for _, blocks in sides)) + 1
+    means, sums = [], []
+    for values, blocks in sides:
+        inside = _in_window(np.sort(values), window)
+        means.append(float(inside.mean()))
+        cut = np.clip(values, inside[0], inside[-1])
+        scale = len(values) * (window[1] - window[0]) * means[-1]
+        sums.append(np.bincount(blocks, weights=(cut - cut.mean()) / scale, minlength=count))
+    estimate = math.log(means[1] / means[0])
+    if min(len(values) for values, _ in sides) * (window[1] - window[0]) < LEAST_IN_WINDOW:
+        return Change(estimate, -math.inf, math.inf, math.inf)
+    error = math.sqrt(float(np.sum((sums[1] - sums[0]) ** 2)) * count / max(count - 1, 1))
+    return Change(estimate, estimate - z * error, estimate + z * error, error)
+
+
+def ratio_change(
+    before: ArrayLike, before_counts: ArrayLike, after: ArrayLike, after_counts: ArrayLike, z: float
+) -> Change:
+    """How much an amount per piece changed, from amounts and counts of two releases in the same blocks of time.
+
+    Ratio estimators of the amounts, their logarithms' difference by the delta method, with the variance between blocks
+    (Cochran, "Sampling Techniques", 3rd ed., section 6.3).
+
+    Args:
+        before: amounts of the release before in each block, shape (n,).
+        before_counts: pieces in each block, shape (n,).
+        after: likewise, shape (n,).
+        after_counts: likewise, shape (n,).
+        z: how many standard errors the interval reaches to either side.
+
+    Raises:
+        ValueError: an amount or a count that is nothing in all.
+    """
+    amounts = [np.asarray(values, dtype=np.float64) for values in (before, after)]
+    counts = [np.asarray(values, dtype=np.float64) for values in (before_counts, after_counts)]
+    if min(each.sum() for each in (*amounts, *counts)) <= 0:
+        raise ValueError("an amount or a count of nothing: there is no ratio of it")
+    ratios = [amount.sum() / count.sum() for amount, count in zip(amounts, counts, strict=True)]
+    residuals = [
+        (amount - ratio * count) / amount.sum() for amount, count, ratio in zip(amounts, counts, ratios, strict=True)
+    ]
+    blocks = len(amounts[0])
+    error = math.sqrt(float(np.sum((residuals[1] - residuals[0]) ** 2)) * blocks / max(blocks - 1, 1))
+    estimate = math.log(ratios[1] / ratios[0])
+    return Change(estimate, estimate - z * error, estimate + z * error, error)

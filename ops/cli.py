@@ -4,20 +4,19 @@ Exit codes: 0 done or pass; 1 a check failed; 2 wrong usage or configuration; 3 
 """
 
 import errno
-import json
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from infra.contract import DOCS_PATH
 from infra.embedded.layout import Layout, LayoutError
 from infra.embedded.network import PortTakenError
 from infra.embedded.processes import ProcessError
 from infra.embedded.unprivileged import UnprivilegedError
-from ops import baseline_cli
+from ops import cli_baseline, cli_measuring
+from ops.cli_options import Environment, Json, Junit, LocalOnly, Project, Stacked, local_layout, open_steps, tell
 from ops.environments import LOCAL, require_stack
 from ops.errors import INTERRUPTED, CheckFailedError, SlipwayError, UnreachableError, UsageError, fail
 from ops.lines import config_lines, docker_status_lines, doctor_lines
@@ -37,14 +36,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Take one FastAPI service from a clone to production, and prove each step.",
 )
-app.add_typer(baseline_cli.app, name="baseline")
-
-Environment = Annotated[str, typer.Argument(help="The environment: local, or one with a Pulumi.<environment>.yaml.")]
-Stacked = Annotated[str, typer.Argument(help="An environment with a Pulumi.<environment>.yaml, such as staging.")]
-LocalOnly = Annotated[str, typer.Argument(help="The environment: local.")]
-Project = Annotated[Path, typer.Option(help="The folder that holds service/ and gets .slipway/.")]
-Junit = Annotated[Path | None, typer.Option(help="Also write the results to this file, as JUnit XML.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and progress on standard error.")]
+app.add_typer(cli_measuring.app)
+app.add_typer(cli_baseline.app, name="baseline")
 
 
 @app.command()
@@ -52,8 +45,8 @@ def init(environment: Stacked, project: Project = Path(), as_json: Json = False)
     """Make the environment's stack, and every secret that it lacks."""
     from ops.verbs.docker.init import init as verb
 
-    outcome = verb(_docker_layout(environment, project), _steps(as_json))
-    _tell(outcome, as_json, _init_lines(outcome))
+    outcome = verb(_docker_layout(environment, project), open_steps(as_json))
+    tell(outcome, as_json, _init_lines(outcome))
 
 
 @app.command()
@@ -85,7 +78,7 @@ def up(
     from ops.junit import steps_reported
     from ops.record_store import copied
 
-    steps = _steps(as_json)
+    steps = open_steps(as_json)
     if environment != LOCAL:
         layout = _docker_layout(environment, project)
         for option, value, key in (("--port", port, "edge.httpsPort"), ("--workers", workers, "api.workers")):
@@ -100,10 +93,10 @@ def up(
         if probe is not None:
             raise UsageError("--probe is for environments in Docker: local proves a release before it serves")
         options = Options(port=port, workers=workers or 2, load=load is not False, profile=profile)
-        layout = _layout(environment, project)
+        layout = local_layout(environment, project)
         with steps_reported(junit, "slipway up", steps), copied(layout, records, steps):
             outcome = verb(layout, options, steps)
-    _tell(outcome, as_json, _closing_lines(outcome))
+    tell(outcome, as_json, _closing_lines(outcome))
 
 
 @app.command()
@@ -111,9 +104,9 @@ def preview(environment: Stacked, project: Project = Path(), as_json: Json = Fal
     """Say what up would change, and change nothing."""
     from ops.verbs.docker.preview import preview as verb
 
-    outcome = verb(_docker_layout(environment, project), _steps(as_json))
+    outcome = verb(_docker_layout(environment, project), open_steps(as_json))
     count = outcome["change_count"]
-    _tell(outcome, as_json, [f"{count} changes; make them with slipway up {environment}" if count else "no changes"])
+    tell(outcome, as_json, [f"{count} changes; make them with slipway up {environment}" if count else "no changes"])
 
 
 @app.command()
@@ -130,9 +123,9 @@ def down(
         return
     from ops.verbs.down import down as verb
 
-    steps = _steps(as_json)
-    verb(_layout(environment, project), steps)
-    _tell({"environment": environment, "steps": steps.as_list()}, as_json, [f"{environment} is down; nothing is lost"])
+    steps = open_steps(as_json)
+    verb(local_layout(environment, project), steps)
+    tell({"environment": environment, "steps": steps.as_list()}, as_json, [f"{environment} is down; nothing is lost"])
 
 
 @app.command()
@@ -142,12 +135,12 @@ def status(environment: Environment = LOCAL, project: Project = Path(), as_json:
         from ops.verbs.docker.status import status as docker_verb
 
         state = docker_verb(_docker_layout(environment, project))
-        _tell(state, as_json, docker_status_lines(state))
+        tell(state, as_json, docker_status_lines(state))
     else:
         from ops.verbs.status import status as verb
 
-        state = verb(_layout(environment, project))
-        _tell(state, as_json, _status_lines(state))
+        state = verb(local_layout(environment, project))
+        tell(state, as_json, _status_lines(state))
     if not state["serving"]:
         raise UnreachableError(f"{environment} does not serve: start it with slipway up {environment}")
 
@@ -175,7 +168,7 @@ def doctor(environment: Stacked, project: Project = Path(), as_json: Json = Fals
     from ops.verbs.docker.doctor import doctor as verb
 
     checks = verb(_docker_layout(environment, project))
-    _tell({"environment": environment, "checks": checks}, as_json, doctor_lines(checks))
+    tell({"environment": environment, "checks": checks}, as_json, doctor_lines(checks))
     if failed := [check["name"] for check in checks if check["state"] == FAILED]:
         raise CheckFailedError(f"{', '.join(failed)}: not as {environment} needs it; the remedies stand above")
 
@@ -186,7 +179,7 @@ def config(environment: Stacked, project: Project = Path(), as_json: Json = Fals
     from ops.verbs.docker.config import config as verb
 
     found = verb(_docker_layout(environment, project))
-    _tell(found, as_json, config_lines(found))
+    tell(found, as_json, config_lines(found))
     if found["problem"]:
         raise UsageError(found["problem"])
 
@@ -204,67 +197,7 @@ def unlock(
     outcome = verb(_docker_layout(environment, project), sure=yes)
     taken_from = " and ".join(outcome["taken_from"])
     said = f"{environment}: the lock of {taken_from} is cleared" if taken_from else f"{environment} is not locked"
-    _tell(outcome, as_json, [said])
-
-
-@app.command()
-def smoke(
-    url: Annotated[str, typer.Argument(help="Where the service answers, such as http://127.0.0.1:8000.")],
-    release: Annotated[str | None, typer.Option(help="The release that must answer.")] = None,
-    read_only: Annotated[
-        bool, typer.Option("--read-only", help="Only the checks that make no data: for production.")
-    ] = False,
-    ca: Annotated[Path | None, typer.Option(help="PEM file of the authority to trust instead of the usual.")] = None,
-    junit: Junit = None,
-    as_json: Json = False,
-) -> None:
-    """Check a running instance from outside; leaves nothing behind."""
-    from ops.verbs.smoke import Options
-    from ops.verbs.smoke import smoke as verb
-
-    checks = verb(url, Options(release, read_only, ca, junit), _steps(as_json))
-    _tell({"url": url, "checks": checks}, as_json, [f"{len(checks)} checks passed"])
-
-
-@app.command()
-def bench(
-    environment: LocalOnly = LOCAL,
-    project: Project = Path(),
-    rounds: Annotated[int, typer.Option(min=3, max=100, help="Interleaved rounds of each server.")] = 8,
-    seconds: Annotated[float, typer.Option(min=0.2, max=60, help="Length of a round.")] = 1.0,
-    check: Annotated[bool, typer.Option("--check", help="Fail when a measure misses what is required of it.")] = False,
-    as_json: Json = False,
-) -> None:
-    """Measure our API against the ceiling: ratios in one run, on one core each."""
-    from ops.verbs.bench import bench as verb
-    from ops.verbs.bench import failing
-
-    layout = _layout(environment, project)
-    result, lines = verb(layout, rounds, seconds, _steps(as_json))
-    _tell(result, as_json, lines)
-    if check and (missed := failing(result)):
-        raise CheckFailedError(f"{', '.join(missed)}: not what is required; measure again on an idle machine")
-
-
-@app.command()
-def drills(
-    names: Annotated[list[str] | None, typer.Argument(help="The drills to run; all of them if left out.")] = None,
-    project: Project = Path(),
-    seconds: Annotated[float, typer.Option(min=0.2, max=60, help="How long something stays broken.")] = 5.0,
-    restarts: Annotated[int, typer.Option(min=1, max=100, help="How often the API is restarted under load.")] = 20,
-    requests: Annotated[int, typer.Option(min=1_000, help="How many requests memory is watched over.")] = 100_000,
-    as_json: Json = False,
-) -> None:
-    """Break each part of a throw-away environment on purpose, and tell what a steady reader saw."""
-    from ops.drills.faults import Extent
-    from ops.verbs.drills import broken
-    from ops.verbs.drills import drills as verb
-
-    extent = Extent(seconds, restarts, requests)
-    result, lines = verb(_layout("local", project), names or (), extent, _steps(as_json))
-    _tell(result, as_json, lines)
-    if failed := broken(result):
-        raise CheckFailedError(f"{', '.join(failed)}: not as promised")
+    tell(outcome, as_json, [said])
 
 
 @app.command()
@@ -286,8 +219,8 @@ def image(
     from ops.verbs.image import image as verb
 
     options = Options(base=base, repository=repository, push=push, network=network, cache=cache)
-    result = verb(Layout(project.resolve()), options, _steps(as_json))
-    _tell(result, as_json, closing_lines(result))
+    result = verb(Layout(project.resolve()), options, open_steps(as_json))
+    tell(result, as_json, closing_lines(result))
 
 
 @app.command()
@@ -299,13 +232,13 @@ def clean(
     """Remove the environment for good: data, secrets, records."""
     from ops.verbs.clean import clean as verb
 
-    layout = _layout(environment, project)
+    layout = local_layout(environment, project)
     if not layout.home.exists():
         print(f"{environment}: nothing to remove")
         return
     if not yes and not _asked(f"Remove {layout.home} with its database, secrets and records?"):
         raise SlipwayError("nothing removed")
-    verb(layout, _steps(as_json=False))
+    verb(layout, open_steps(as_json=False))
     print(f"{environment} is removed")
 
 
@@ -342,12 +275,6 @@ def _usage_message(error: Exception) -> str | None:
     return f"{message()} (slipway --help says what there is)" if callable(message) else None
 
 
-def _layout(environment: str, project: Path) -> Layout:
-    if environment != LOCAL:
-        raise UsageError(f"there is no environment {environment!r}: choose one of {LOCAL}")
-    return Layout(project.resolve(), environment)
-
-
 def _docker_layout(environment: str, project: Path) -> Layout:
     layout = Layout(project.resolve(), environment)
     require_stack(layout.project, environment)
@@ -372,19 +299,11 @@ def _down_docker(layout: Layout, yes: bool, confirm: str, as_json: bool) -> None
             raise UsageError(f"that is not its name: {environment} stays up")
     elif not yes and not _asked(f"Remove {environment} with its data?"):
         raise SlipwayError(f"{environment} stays up")
-    outcome = verb(layout, _steps(as_json))
+    outcome = verb(layout, open_steps(as_json))
     kept = "its data stays on its volume" if is_production(layout) else "its secrets and records stay"
     removed = outcome["changes"].get("delete", 0)
     said = f"{environment} is down ({removed} resources removed); {kept}" if removed else f"{environment} was not up"
-    _tell(outcome, as_json, [said])
-
-
-def _steps(as_json: bool) -> Steps:
-    return Steps(Console(stderr=as_json))
-
-
-def _tell(result: Any, as_json: bool, lines: list[str]) -> None:
-    print(json.dumps(result, indent=2) if as_json else "\n".join(lines))
+    tell(outcome, as_json, [said])
 
 
 def _asked(question: str) -> bool:

@@ -3,6 +3,7 @@
 SlipwayError                1
 ├── CheckFailedError        1   a check failed, or a step of a deploy did
 ├── UsageError              2   wrong usage or configuration
+├── InconclusiveError       3   the gate could not tell
 └── UnreachableError        4   the environment could not be reached
 
 A signal is no error: its exit code is 128 and its number, as shells say it.
@@ -27,6 +28,12 @@ class UsageError(SlipwayError):
     """The words of the call, or the configuration, are wrong."""
 
     exit_code = 2
+
+
+class InconclusiveError(SlipwayError):
+    """The gate could not tell, which is no pass."""
+
+    exit_code = 3
 
 
 class UnreachableError(SlipwayError):

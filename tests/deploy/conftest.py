@@ -26,6 +26,8 @@ from infra.embedded.network import client
 from infra.embedded.processes import stop
 from tests.environments import copy_source
 
+END_SECONDS = 500
+"""A verb that has not ended by then hangs."""
 SLIPWAY = Path(sys.executable).with_name("slipway")
 # The same, measured itself, but none of its children: they run snapshots, of which no report of coverage knows.
 LONELY = """
@@ -65,7 +67,7 @@ class Operator:
     def run(self, verb: str, *words: str, **variables: str) -> tuple[int, str]:
         """A verb to its end: exit code and everything it printed."""
         child = self.start(verb, *words, **variables)
-        output, _ = child.communicate(timeout=150)
+        output, _ = child.communicate(timeout=END_SECONDS)
         return child.returncode, output
 
     def up(self, *words: str) -> str:

@@ -83,6 +83,8 @@ class Fake:
             case "POST", ["auth", "login"]:
                 known = "password" in parse_qs(body.decode())
                 return (200, self._token()) if known else (401, PROBLEM)
+            case "GET", ["version"]:
+                return 200, {"release": self.options.release}
             case "GET", ["me"]:
                 return 200, {"id": "x"}
             case "GET", ["categories"]:
@@ -106,6 +108,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--stall-seconds", type=float, default=0.0)
     parser.add_argument("--die-after", type=float, default=0.0)
     parser.add_argument("--fail", default="")
+    parser.add_argument("--release", default="a-release")
     parser.add_argument("--expires-in", type=float, default=0.0)
     return parser.parse_args()
 

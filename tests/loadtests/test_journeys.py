@@ -13,10 +13,13 @@ from service.tasks.models import NewTask
 
 ANSWERS = {
     "list_tasks": {"items": [{"id": "t1"}, {"id": "t2"}], "next_cursor": None},
+    "search_tasks": {"items": [{"id": "t3"}]},
     "list_categories": {"items": [{"id": "01a1fbcd-5620-72a7-9df9-918f88982e85"}]},
     "create_task": {"id": "made"},
     "login": {"access_token": "fresh"},
 }
+
+BY_NAME = {journey.name: journey for journey in JOURNEYS}
 
 
 def walk(journey: JourneyKind, answers: Any = ANSWERS, seed: int = 1) -> Any:
@@ -51,13 +54,19 @@ def test_kinds_are_unique_and_enough_of_each_arrive() -> None:
             assert arrivals >= profile.minimum_samples
 
 
-def test_a_reader_without_tasks_opens_none() -> None:
-    empty = ANSWERS | {"list_tasks": {"items": []}}
-    assert "get_task" not in [request.kind for request in walk(JOURNEYS[0], empty)]
+@pytest.mark.parametrize(("name", "found"), [("reader", "list_tasks"), ("searcher", "search_tasks")])
+def test_who_finds_no_tasks_opens_none(name: str, found: str) -> None:
+    empty = ANSWERS | {found: {"items": []}}
+    assert "get_task" not in [request.kind for request in walk(BY_NAME[name], empty)]
+
+
+def test_a_searcher_looks_for_one_word_only() -> None:
+    searches = [request.path for request in walk(BY_NAME["searcher"]) if request.kind.startswith("search")]
+    assert len({parse_qs(path.partition("?")[2])["q"][0] for path in searches}) == 1
 
 
 def test_an_editor_without_categories_uses_none() -> None:
-    requests = walk(JOURNEYS[1], ANSWERS | {"list_categories": {"items": []}})
+    requests = walk(BY_NAME["editor"], ANSWERS | {"list_categories": {"items": []}})
     assert json.loads(requests[1].body)["category_id"] is None
 
 
@@ -69,7 +78,7 @@ def test_bodies_are_what_the_service_takes(seed: int) -> None:
 
 
 def test_an_editor_removes_what_it_made() -> None:
-    requests = walk(JOURNEYS[1])
+    requests = walk(BY_NAME["editor"])
     assert [(request.method, request.path.rpartition("/")[2]) for request in requests[2:]] == [
         ("PATCH", "made"),
         ("DELETE", "made"),
@@ -77,7 +86,7 @@ def test_an_editor_removes_what_it_made() -> None:
 
 
 def test_no_two_newcomers_have_one_address() -> None:
-    addresses = {json.loads(walk(JOURNEYS[2])[0].body)["email"] for _ in range(50)}
+    addresses = {json.loads(walk(BY_NAME["newcomer"])[0].body)["email"] for _ in range(50)}
     assert len(addresses) == 50
 
 
@@ -87,7 +96,7 @@ def test_login_is_a_form() -> None:
 
 
 def test_an_answer_without_what_is_needed_is_an_error() -> None:
-    steps = JOURNEYS[2].steps(Visitor("token", "run"))
+    steps = BY_NAME["newcomer"].steps(Visitor("token", "run"))
     next(steps)
     steps.send(Reply(b"{}"))
     with pytest.raises(KeyError):

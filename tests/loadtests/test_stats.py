@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadtests.stats import ecdf, quantile, quantile_interval, quantiles
+from loadtests.stats import (
+    ecdf,
+    quantile,
+    quantile_interval,
+    quantiles,
+    ratio_change,
+    window_change,
+    window_mean,
+)
 
 finite = st.floats(min_value=0, max_value=1e9, allow_nan=False)
 values = st.lists(finite, min_size=1, max_size=200)
@@ -89,3 +97,75 @@ def test_thinned_ecdf_keeps_the_tail() -> None:
     distinct, shares = ecdf(numbers, points=160)
     assert (shares > 0.999).sum() >= 20
     assert np.diff(distinct[shares < 0.9]).max() <= 2_500
+
+
+def in_blocks(count: int, blocks: int = 60) -> Any:
+    return np.arange(count) * blocks // count
+
+
+WINDOWS = {"p50": (0.45, 0.55), "p95": (0.93, 0.97), "p99": (0.98, 0.998)}
+
+
+def test_a_window_mean_is_the_mean_between_its_quantiles() -> None:
+    assert window_mean(range(100), (0.25, 0.75)) == np.mean(range(25, 75))
+    assert window_mean([7.0], WINDOWS["p99"]) == 7.0
+    values = np.random.default_rng(1).lognormal(size=100_000)
+    assert window_mean(values, WINDOWS["p95"]) == pytest.approx(quantile(values, 0.95), rel=0.02)
+
+
+@given(st.floats(0.5, 2.0), st.sampled_from([*WINDOWS.values()]))
+def test_a_change_of_scale_is_found_exactly(factor: float, window: tuple[float, float]) -> None:
+    before = np.random.default_rng(3).lognormal(size=2_000)
+    change = window_change(before, in_blocks(2_000), before * factor, in_blocks(2_000), window, 2.0)
+    assert change.estimate == pytest.approx(math.log(factor))
+    assert change.low <= change.estimate <= change.high
+
+
+@pytest.mark.parametrize("window", WINDOWS.values())
+def test_intervals_of_a_change_cover_as_often_as_they_say(window: tuple[float, float]) -> None:
+    generator = np.random.default_rng(11)
+    covered = []
+    for _ in range(400):
+        before, after = generator.lognormal(sigma=0.4, size=(2, 2_000))
+        change = window_change(before, in_blocks(2_000), after * 1.1, in_blocks(2_000), window, 1.96)
+        covered.append(change.low <= math.log(1.1) <= change.high)
+    assert np.mean(covered) >= 0.91
+
+
+def test_what_hits_both_at_once_cancels_and_what_lasts_is_not_counted_often() -> None:
+    generator = np.random.default_rng(5)
+    blocks = in_blocks(3_000)
+    storms = 1 + 4 * (generator.random(60) < 0.1)[blocks]
+    before, after = generator.lognormal(sigma=0.2, size=(2, 3_000)) * storms
+    together = window_change(before, blocks, after, blocks, WINDOWS["p95"], 1.0)
+    apart = window_change(before, blocks, np.roll(after, 450), blocks, WINDOWS["p95"], 1.0)
+    assert together.standard_error < apart.standard_error / 2
+
+
+def test_one_slow_value_in_a_hundred_shows_in_the_window_around_p99() -> None:
+    generator = np.random.default_rng(4)
+    before, after = generator.lognormal(sigma=0.2, size=(2, 5_000))
+    after = np.where(generator.random(5_000) < 0.01, after * 10, after)
+    change = window_change(before, in_blocks(5_000), after, in_blocks(5_000), WINDOWS["p99"], 3.5)
+    assert change.low > math.log(1.3)
+
+
+def test_nothing_to_compare_is_refused_and_too_little_sets_no_bound() -> None:
+    with pytest.raises(ValueError, match="no values"):
+        window_change([], [], [1.0], [0], (0.4, 0.6), 1.0)
+    few = window_change([1.0, 2.0, 3.0], [0, 1, 2], [1.0, 2.0, 3.0], [0, 1, 2], WINDOWS["p99"], 4.0)
+    assert (few.low, few.high) == (-math.inf, math.inf)
+
+
+def test_a_ratio_of_amounts_agrees_with_a_bootstrap_over_blocks() -> None:
+    generator = np.random.default_rng(9)
+    counts = generator.poisson(100, size=(2, 120))
+    amounts = counts * np.array([[2.0], [2.1]]) * generator.lognormal(sigma=0.1, size=120)
+    change = ratio_change(amounts[0], counts[0], amounts[1], counts[1], 1.96)
+    draws = generator.integers(0, 120, size=(2_000, 120))
+    sums = [values[draws].sum(axis=1) for values in (amounts[0], counts[0], amounts[1], counts[1])]
+    spread = np.std(np.log((sums[2] / sums[3]) / (sums[0] / sums[1])))
+    assert change.estimate == pytest.approx(math.log(1.05), abs=0.02)
+    assert change.standard_error == pytest.approx(spread, rel=0.15)
+    with pytest.raises(ValueError, match="nothing"):
+        ratio_change([0.0], [1], [1.0], [1], 1.0)

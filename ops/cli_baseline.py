@@ -1,13 +1,13 @@
 """`slipway baseline list|show|compare`: words in, one verb called, lines or JSON out."""
 
-import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from infra.embedded.layout import Layout
+from ops.cli_options import Environment, Json, Project, tell
 from ops.environments import LOCAL, require_stack
 
 if TYPE_CHECKING:
@@ -15,9 +15,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="What was measured for each deploy: list, show, compare.")
 
-Environment = Annotated[str, typer.Argument(help="The environment: local, or one with a Pulumi.<environment>.yaml.")]
-Project = Annotated[Path, typer.Option(help="The folder that holds service/ and .slipway/.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Records = Annotated[
     str | None,
     typer.Option(
@@ -37,7 +34,7 @@ def list_(environment: Environment, project: Project = Path(), records: Records 
     rows, damaged = listed(_store(environment, project, records))
     for line in damaged:
         print(f"skipped: {line}", file=sys.stderr if as_json else sys.stdout)
-    _tell(rows, as_json, listed_lines(rows))
+    tell(rows, as_json, listed_lines(rows))
 
 
 @app.command()
@@ -53,7 +50,7 @@ def show(
     from ops.verbs.baseline import shown
 
     found = shown(_store(environment, project, records), deploy)
-    _tell(found, as_json, shown_lines(found))
+    tell(found, as_json, shown_lines(found))
 
 
 @app.command()
@@ -70,7 +67,7 @@ def compare(
     from ops.verbs.baseline import compared
 
     found = compared(_store(environment, project, records), before, after)
-    _tell(found, as_json, compared_lines(found))
+    tell(found, as_json, compared_lines(found))
 
 
 def _store(environment: str, project: Path, records: str | None) -> "RecordStore":
@@ -82,7 +79,3 @@ def _store(environment: str, project: Path, records: str | None) -> "RecordStore
     if environment != LOCAL:
         require_stack(layout.project, environment)
     return RecordStore(str(layout.records))
-
-
-def _tell(result: Any, as_json: bool, lines: list[str]) -> None:
-    print(json.dumps(result, indent=2) if as_json else "\n".join(lines))
