@@ -15,8 +15,8 @@ PYTEST = .venv/bin/pytest
 COMPILE = .venv/bin/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 pyproject.toml
 # Tests wait about as much as they work.
 PARALLEL = $$(expr $$(nproc) \* 3 / 2)
-# The README's commands measure a load, which wants the machine for itself: they run last, alone.
-ALONE = tests/deploy/test_readme.py
+# They measure a load, which wants the machine for itself, and run last, alone.
+ALONE = $(addprefix tests/deploy/,test_readme.py test_gate.py)
 # These want a Docker engine, some of them Pulumi too, and the machine for themselves.
 ENGINE = tests/deploy/docker $(addprefix tests/infra/docker/,test_job_runner.py test_rollout_watch.py)
 

@@ -242,17 +242,31 @@ def wilson(share: float, count: int, z: float) -> float:
 
 
 def compare_processor_time(sides: Sides, tolerance: Tolerance, bounds: Bounds) -> list[Comparison]:
-    """Processor time of the server for each request; nothing where it is not known."""
+    """Processor time of the server for each request; nothing where it is not known.
+
+    What two starts differ by is taken from the copies of each release, where there are several.
+    """
     notes = sides.usage
     if len(notes) < LEAST_BLOCKS or any(value is None for value in notes[0]["processor_ns"]):
         return []
     edges = np.array([note["at_us"] for note in notes])
     used_ms = np.diff(np.array([note["processor_ns"] for note in notes], dtype=np.float64), axis=0) / 1e6
-    used: list[Floats] = [used_ms[:, mine].sum(axis=1) for mine in (~sides.candidates, sides.candidates)]
     starts = sides.samples.columns["start_us"]
-    counts: list[Floats] = [np.histogram(starts[mine], edges)[0].astype(np.float64) for _, mine in sides.releases()]
-    unit = ratio_change(used[0], counts[0], used[1], counts[1], 1.0)
-    change = bounded(unit.estimate, unit.standard_error, bounds)
-    before, after = (float(each.sum() / count.sum()) for each, count in zip(used, counts, strict=True))
+    counts = np.stack(
+        [np.histogram(starts[sides.copy == copy], edges)[0] for copy in range(len(sides.services))], axis=1
+    ).astype(np.float64)
+    used, asked = (
+        [each[:, mine].sum(axis=1) for mine in (~sides.candidates, sides.candidates)] for each in (used_ms, counts)
+    )
+    unit = ratio_change(used[0], asked[0], used[1], asked[1], 1.0)
+    each_copy = np.log(used_ms.sum(axis=0) / counts.sum(axis=0))
+    between = sum(_variance_of_mean(each_copy[mine]) for mine in (~sides.candidates, sides.candidates))
+    change = bounded(unit.estimate, math.hypot(unit.standard_error, math.sqrt(between)), bounds)
+    before, after = (float(each.sum() / count.sum()) for each, count in zip(used, asked, strict=True))
     allowed = tolerance.allowed(PROCESSOR_TIME, before)
     return [Comparison(ALL, PROCESSOR_TIME, before, after, "ms", change, allowed).decided(bounds)]
+
+
+def _variance_of_mean(values: Floats) -> float:
+    """Of several copies; 0 for one, which tells nothing."""
+    return float(values.var(ddof=1) / len(values)) if len(values) > 1 else 0.0

@@ -60,7 +60,7 @@ class Plan:
     look_every_seconds: float = 20.0
     false_alarms: float = 0.01
     false_passes: float = 0.01
-    minimum_samples: int = 300
+    minimum_samples: int = 200
     lag_limit_ms: float = 50.0
     tolerance: Tolerance = field(default_factory=Tolerance)
     kinds: Mapping[str, Tolerance] = field(default_factory=dict)

@@ -188,9 +188,9 @@ class JourneyKind:
 
 # The one table: who comes how often, and what they ask for. A reader whose list is empty opens nothing.
 JOURNEYS = (
-    JourneyKind("reader", 1, reader, ("list_tasks", "get_task", "filter_tasks")),
-    JourneyKind("searcher", 1, searcher, ("search_tasks", "search_open_tasks", "get_task")),
-    JourneyKind("editor", 1, editor, ("list_categories", "create_task", "update_task", "delete_task"), writes=True),
+    JourneyKind("reader", 2, reader, ("list_tasks", "get_task", "filter_tasks")),
+    JourneyKind("searcher", 2, searcher, ("search_tasks", "search_open_tasks", "get_task")),
+    JourneyKind("editor", 2, editor, ("list_categories", "create_task", "update_task", "delete_task"), writes=True),
     JourneyKind("newcomer", 1, newcomer, ("register", "login", "me")),
 )
 KINDS = tuple(dict.fromkeys(kind for journey in JOURNEYS for kind in journey.requests))

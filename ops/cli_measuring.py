@@ -82,7 +82,7 @@ def gate(
     candidate: Annotated[str | None, typer.Option(help="A release or a URL; the source as it is if left out.")] = None,
     limit_seconds: Annotated[float, typer.Option(min=9, max=3600, help="When it must be decided.")] = 180.0,
     allowed: Annotated[float, typer.Option(min=0.1, max=1000, help="Change that does not count, in percent.")] = 5.0,
-    rate: Annotated[float, typer.Option(min=10, max=10_000, help="Requests a second, over both releases.")] = 300.0,
+    rate: Annotated[float, typer.Option(min=10, max=10_000, help="Requests a second, over both releases.")] = 200.0,
     junit: Junit = None,
     as_json: Json = False,
 ) -> None:

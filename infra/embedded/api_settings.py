@@ -10,7 +10,7 @@ from infra.embedded.database import Database
 from infra.embedded.layout import Layout
 
 LIGHT_HASH = {"SLIPWAY_PASSWORD_MEMORY_KIB": "8192", "SLIPWAY_PASSWORD_PASSES": "1"}
-"""About 4 ms a password instead of what deployed environments pay. The load registers and logs in 24 newcomers a
+"""About 4 ms a password instead of what deployed environments pay. The load registers and logs in 11 newcomers a
 second on the machine that also makes the load: at the full price a baseline would measure Argon2 and little else.
 This environment answers on loopback only."""
 

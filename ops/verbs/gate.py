@@ -52,7 +52,7 @@ class Options:
     current: str | None = None
     candidate: str | None = None
     plan: Plan = field(default_factory=Plan)
-    rate: float = 300.0
+    rate: float = 200.0
 
 
 def plan(limit_seconds: float, allowed: float) -> Plan:

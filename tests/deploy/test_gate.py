@@ -19,16 +19,16 @@ class Planted:
             await asyncio.sleep(0.05)
         await self.app(scope, receive, send)
 """
-CHECKED = "        asyncio.run(_require_schema(settings, release))\n"
+STACK = "    app.middleware_stack = _stack(app.router, settings)\n"
 
 
 @pytest.mark.timeout(600)
 def test_a_planted_delay_is_a_regression_and_the_environment_serves_on(operator: Operator) -> None:
     operator.up()
     before = operator.status()
-    operator.replace("service/main.py", CHECKED, f"{CHECKED}        app.add_middleware(Planted)\n")
+    operator.replace("service/main.py", STACK, f"{STACK}    app.middleware_stack = Planted(app.middleware_stack)\n")
     operator.change("service/main.py", PLANTED)
-    code, output = operator.run("gate", "--limit-seconds", "60", "--rate", "150")
+    code, output = operator.run("gate", "--limit-seconds", "45", "--rate", "400")
     assert code == 1, output
     assert "✗ list_categories" in output
     [folder] = (operator.layout.home / "gates").iterdir()

@@ -16,6 +16,8 @@ from rich.console import Console
 
 from infra.embedded.api import Api
 from infra.embedded.layout import Layout
+from loadtests.journeys import KINDS
+from loadtests.profiles import PROFILES
 from ops.steps import Steps
 from ops.verbs.down import stop_all
 from tests.environments import untraced
@@ -92,8 +94,8 @@ def assert_measured(clone: Path, output: str) -> None:
     record = max((clone / ".slipway" / "local" / "records").iterdir())
     baseline = json.loads((record / "baseline.json").read_text())
     kinds = baseline["kinds"]
-    assert {"list_tasks", "get_task", "create_task", "register", "login"} <= set(kinds)
-    assert min(kind["count"] for kind in kinds.values()) >= 1000
+    assert set(kinds) == set(KINDS)
+    assert min(kind["count"] for kind in kinds.values()) >= PROFILES["quick"].minimum_samples
     assert sum(kind["errors"] for kind in kinds.values()) == 0
     assert all(0 < kind["min_ms"] <= kind["p50_ms"] <= kind["p99_ms"] <= kind["max_ms"] for kind in kinds.values())
     page = record / "report.html"

@@ -34,7 +34,7 @@ def make(tmp_path: Path) -> Make:
         current: Latencies = lognormal,
         errors: dict[tuple[str, str], tuple[str, int]] | None = None,
         lag_us: int = 50,
-        processor_us: tuple[float, float] = (1_000.0, 1_000.0),
+        processor_us: tuple[float, ...] = (1_000.0, 1_000.0, 1_000.0, 1_000.0),
         done: dict[str, Any] | None = None,
     ) -> Samples:
         services = [{"release": release, "url": ""} for release in ("current", "candidate") for _ in range(2)]
@@ -59,7 +59,7 @@ def make(tmp_path: Path) -> Make:
                         release=code,
                     )
         for second in range(SECONDS):
-            used = [int(second * count * len(kinds) / SECONDS * time * 1e3) for time in processor_us for _ in range(2)]
+            used = [int(second * count * len(kinds) / SECONDS * time * 1e3) for time in processor_us]
             recorder.add_usage(second * 1_000_000, used, 0)
         recorder.close({"failure": ""} | (done or {}))
         return read_samples(tmp_path / "samples.bin")
@@ -139,8 +139,10 @@ def test_more_of_an_error_that_both_give_is_a_regression_only_beyond_what_is_all
 
 
 def test_processor_time_regresses_too(make: Make) -> None:
-    verdict = judge(make(processor_us=(1_000.0, 1_100.0)), PLAN, 0)
+    verdict = judge(make(processor_us=(1_000.0, 1_001.0, 1_100.0, 1_101.0)), PLAN, 0)
     assert (verdict.verdict, of(verdict, ALL, "processor time")) == ("regressed", "regressed")
+    uneven = judge(make(processor_us=(1_000.0, 1_080.0, 1_020.0, 1_140.0)), PLAN, 0)
+    assert of(uneven, ALL, "processor time") == "inconclusive", "two starts of one release differ by as much"
 
 
 def test_two_starts_that_differ_widen_the_intervals(make: Make) -> None:
@@ -157,7 +159,7 @@ def test_two_starts_that_differ_widen_the_intervals(make: Make) -> None:
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"count": 40}, "too few samples of the current release (at least 300 of each kind): list 80, get 80"),
+        ({"count": 40}, "too few samples of the current release (at least 200 of each kind): list 80, get 80"),
         ({"kinds": ()}, "no samples"),
         ({"lag_us": 90_000}, "void: the load generator lagged behind its clock (p99 90 ms, limit 50 ms)"),
         ({"done": {"failure": "nobody could log in"}}, "nobody could log in"),

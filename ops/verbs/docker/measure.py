@@ -16,7 +16,7 @@ from ops.record import Record
 from ops.tunnel import tunnel
 
 NEEDED_LIMITS: Final = ("SLIPWAY_LIMIT_REGISTRATION_ADDRESS", "SLIPWAY_LIMIT_LOGIN_ADDRESS")
-"""The load's 24 newcomers a second all come from one address; as deployed these limits let 60 an hour register."""
+"""The load's 11 newcomers a second all come from one address; as deployed these limits let 60 an hour register."""
 DATABASE_PORT: Final = 5432
 COPY_SECONDS: Final = 600
 
