@@ -6,7 +6,7 @@ the request expects ends the journey; the sender sees to that.
 
 import json
 import random
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, TypeAlias
@@ -176,7 +176,7 @@ class JourneyKind:
         weight: share of the arrivals, relative to the other rows.
         steps: makes the journey.
         requests: kinds of its requests, in their order.
-        writes: whether it changes tasks that others of the same account may be about to open.
+        writes: whether it throws tasks away that others of the same account may be about to open.
     """
 
     name: str
@@ -184,6 +184,10 @@ class JourneyKind:
     steps: Callable[[Visitor], Journey]
     requests: tuple[str, ...]
     writes: bool = False
+
+    def visitors(self, tokens: Sequence[str]) -> Sequence[str]:
+        """Whose accounts it is made with: every other one is for those who write, so that nobody misses a task."""
+        return tokens[int(self.writes) :: 2] or tokens
 
 
 # The one table: who comes how often, and what they ask for. A reader whose list is empty opens nothing.

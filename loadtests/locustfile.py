@@ -215,7 +215,7 @@ class Source(FastHttpUser):
         self.journeys.kill()
 
     def _travel(self, intended: float) -> None:
-        token = self.generator.choice(self.run_state.logins.tokens)
+        token = self.generator.choice(self.journey.visitors(self.run_state.logins.tokens))
         steps = self.journey.steps(Visitor(token, self.run_state.word, self.generator))
         request: Request | None = next(steps)
         began = time.perf_counter()

@@ -171,11 +171,11 @@ class Measurement:
     def _begin_twins(self) -> None:
         kind, seed = next(self._coming), self._random.random()
         pair = [self._random.choice(targets) for targets in self._targets.values()]
-        # Who opens a task does not find that somebody else threw it away meanwhile: writers have accounts of their own.
-        account = self._random.choice(range(int(kind.writes), len(pair[0].tokens), 2))
+        place = self._random.random()
         self._random.shuffle(pair)
         for target in pair:
-            visitor = Visitor(target.tokens[account], self._word, random.Random(seed))
+            tokens = kind.visitors(target.tokens)
+            visitor = Visitor(tokens[int(place * len(tokens))], self._word, random.Random(seed))
             steps = kind.steps(visitor)
             self._ready.append(Traveller(target, steps, next(steps)))
 

@@ -101,3 +101,12 @@ def test_an_answer_without_what_is_needed_is_an_error() -> None:
     steps.send(Reply(b"{}"))
     with pytest.raises(KeyError):
         steps.send(Reply(b"{}"))
+
+
+def test_who_throws_tasks_away_does_so_in_accounts_of_their_own() -> None:
+    tokens = [f"t{number}" for number in range(9)]
+    writers = {token for journey in JOURNEYS if journey.writes for token in journey.visitors(tokens)}
+    others = {token for journey in JOURNEYS if not journey.writes for token in journey.visitors(tokens)}
+    assert writers
+    assert not writers & others
+    assert [journey.visitors(["only"]) for journey in JOURNEYS] == [["only"]] * len(JOURNEYS)
