@@ -13,8 +13,9 @@ from tests.deploy.docker.ground import Environment
 BEFORE_SECONDS: Final = 2
 AFTER_SECONDS: Final = 10
 """Longer than a replaced replica goes on draining what is idle."""
-SETTLING_SECONDS: Final = 5
-"""So long after a part is whole again requests may still fail; how long they did stands in the figures."""
+SETTLING_SECONDS: Final = 10
+"""So long after a part is whole again requests may still fail; how long they did stands in the figures. Whoever holds
+somebody to it goes on asking for longer."""
 
 
 class Load:

@@ -78,7 +78,7 @@ def test_a_secret(key: str, changed: set[str], environment: Environment, tmp_pat
 @pytest.mark.parametrize(("part", "noticed"), [("cache", False), ("database", True)])
 def test_a_dependency_restarts(part: str, noticed: bool, environment: Environment, tmp_path: Path) -> None:  # noqa: FBT001
     [container] = environment.containers(part)
-    with Load(environment, tmp_path) as load:
+    with Load(environment, tmp_path, after_seconds=2 * SETTLING_SECONDS) as load:
         began = time.monotonic()
         container.stop()
         wait_for(lambda: environment.is_complete(part), 120)

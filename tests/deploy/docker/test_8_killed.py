@@ -18,7 +18,7 @@ BACK_SECONDS = 120
 def test_a_killed_part_comes_back(part: str, environment: Environment, tmp_path: Path) -> None:
     victim = environment.containers(part)[0]
     process = int(environment.client.containers.get(victim.id).attrs["State"]["Pid"])
-    with Load(environment, tmp_path) as load:
+    with Load(environment, tmp_path, after_seconds=2 * SETTLING_SECONDS) as load:
         killed_at = time.monotonic()
         os.kill(process, signal.SIGKILL)
         wait_for(lambda: victim.id not in {one.id for one in environment.containers(part)}, 30)
