@@ -1,6 +1,4 @@
 import json
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +13,7 @@ from infra.embedded.database import Database
 from infra.embedded.layout import Layout
 from loadtests.recorder import Recorder, Samples, read_samples
 from tests.environments import migrated_database
+from tests.loadtests.fake import fakes
 
 ROOT = Path(__file__).parents[2]
 
@@ -43,25 +42,8 @@ def migrated() -> Iterator[Migrated]:
 @pytest.fixture
 def fake() -> Iterator[Callable[..., str]]:
     """Starts the stand-in for the API with the faults asked for; returns its URL."""
-    servers = []
-
-    def start(**faults: Any) -> str:
-        options = [f"--{name.replace('_', '-')}={value}" for name, value in faults.items()]
-        server = subprocess.Popen(
-            [sys.executable, "-m", "tests.loadtests.fake", *options],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=ROOT,
-        )
-        servers.append(server)
-        assert server.stdout
-        return f"http://127.0.0.1:{int(server.stdout.readline())}"
-
-    yield start
-    for server in servers:
-        server.kill()
-        server.communicate()
+    with fakes() as start:
+        yield start
 
 
 @pytest.fixture

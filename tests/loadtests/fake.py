@@ -7,16 +7,42 @@ import argparse
 import asyncio
 import json
 import os
+import subprocess
 import sys
 import threading
 import time
 import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
 import uvicorn
 
+ROOT = Path(__file__).parents[2]
 PROBLEM = {"type": "/problems/fault", "title": "Fault"}
+
+
+@contextmanager
+def fakes() -> Iterator[Callable[..., str]]:
+    """Starts servers with the faults asked for, each call one, and returns its URL; they end with the block."""
+    servers = []
+
+    def start(**faults: Any) -> str:
+        options = [f"--{name.replace('_', '-')}={value}" for name, value in faults.items()]
+        command = [sys.executable, "-m", "tests.loadtests.fake", *options]
+        server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+        servers.append(server)
+        assert server.stdout
+        return f"http://127.0.0.1:{int(server.stdout.readline())}"
+
+    try:
+        yield start
+    finally:
+        for server in servers:
+            server.kill()
+            server.communicate()
 
 
 class Fake:

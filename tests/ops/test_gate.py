@@ -1,8 +1,6 @@
 """`slipway gate` between two running services, from the words to the exit code."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -14,7 +12,7 @@ from ops import cli
 from ops.errors import UsageError
 from ops.verbs import gate as gate_verb
 from ops.verbs.gate_table import lines
-from tests.environments import ROOT
+from tests.loadtests.fake import fakes
 
 Fake: TypeAlias = Callable[..., str]
 
@@ -22,20 +20,8 @@ Fake: TypeAlias = Callable[..., str]
 @pytest.fixture
 def fake() -> Iterator[Fake]:
     """Starts a stand-in for the API with the faults asked for; its URL."""
-    servers = []
-
-    def start(**faults: object) -> str:
-        options = [f"--{name.replace('_', '-')}={value}" for name, value in faults.items()]
-        command = [sys.executable, "-m", "tests.loadtests.fake", *options]
-        server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
-        servers.append(server)
-        assert server.stdout
-        return f"http://127.0.0.1:{int(server.stdout.readline())}"
-
-    yield start
-    for server in servers:
-        server.kill()
-        server.communicate()
+    with fakes() as start:
+        yield start
 
 
 def words(project: Path, current: str, candidate: str, *more: str) -> list[str]:
